@@ -1,0 +1,1 @@
+"""Whether KVM really works on this host."""

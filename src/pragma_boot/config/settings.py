@@ -1,0 +1,107 @@
+"""What a site has decided, validated and frozen. One field per key of the configuration files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+
+from pragma_boot.files import StateFolder
+
+
+class Accel(StrEnum):
+    """How nodes are accelerated: `auto` proves KVM once per boot of the host, and takes TCG where it does not work."""
+
+    AUTO = "auto"
+    KVM = "kvm"
+    TCG = "tcg"
+
+
+@dataclass(frozen=True, slots=True)
+class RepositorySettings:
+    """`repository_settings` of site_conf.conf.
+
+    directory: the local repository, or the cache of a remote one. catalog: vcdb_filename resolved against it.
+    cache: where assembled (unpacked) disks are kept. others: the class's own further keys, as given.
+    """
+
+    repository_class: str
+    directory: Path
+    catalog: Path
+    cache: Path
+    others: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SiteSettings:
+    """site_conf.conf."""
+
+    site_ve_driver: str
+    temp_directory: Path
+    log_directory: Path
+    state: StateFolder
+    repository: RepositorySettings
+
+
+@dataclass(frozen=True, slots=True)
+class PublicNetwork:
+    """How the public network is reached: a NAT network that we create, or a bridge that is there.
+
+    kind: `nat` or `bridge`; name: the libvirt network's name, or the bridge device's.
+    """
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """What every driver's file says about clusters (libvirt.conf, kvm_rocks.conf, …); times in seconds.
+
+    vlans: free for private networks, in order of preference. wait: 0 means do not wait.
+    """
+
+    public_ips: tuple[IPv4Address, ...]
+    netmask: IPv4Address
+    gw: IPv4Address
+    dns: tuple[IPv4Address, ...]
+    vlans: tuple[int, ...]
+    diskdir: Path | None
+    num_processors_reserved: int
+    private_network: IPv4Interface
+    domain: str
+    cpus_per_node: int
+    memory_mib: int
+    wait: float
+    shutdown_grace: float
+    parallel: int
+    ent: Mapping[str, str] = field(default_factory=dict)
+    additional_interfaces: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def public_network(self) -> IPv4Network:
+        """The public network that gateway and mask describe."""
+        return IPv4Network(f"{self.gw}/{self.netmask}", strict=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LibvirtSettings:
+    """libvirt.conf: the keys that only this driver has."""
+
+    hosts: tuple[str, ...]
+    public: PublicNetwork
+    accel: Accel
+    direct_kernel: bool
+    clusters: ClusterSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All of it; *folder* is where the files were found."""
+
+    folder: Path
+    site: SiteSettings
+    clusters: ClusterSettings
+    libvirt: LibvirtSettings | None = None

@@ -1,0 +1,1 @@
+"""Site drivers: what runs the VMs."""

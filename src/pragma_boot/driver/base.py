@@ -1,0 +1,113 @@
+"""The contract of site drivers: the order of calls, and the promise of each.
+
+Call order::
+
+    preflight → in_use → capacity → allocate → deploy → status … → shutdown → start … → shutdown → release
+
+`release` may be called after any of them, also when that call failed or its process was killed. Everything that a
+driver makes carries our metadata (cluster, node, role, image, public address), so that `survey` finds clusters whose
+folder and database are lost. Each driver passes tests/contract/test_driver.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pragma_boot.model import (
+    Allocation,
+    Capacity,
+    ClusterName,
+    Disk,
+    InUse,
+    KernelBoot,
+    Leases,
+    NodeName,
+    NodeStatus,
+    Plan,
+    ProgressSink,
+    PublicSide,
+    no_progress,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DriverInfo:
+    """Capabilities as data: nobody asks for a driver's name.
+
+    wants_disks: `deploy` needs a prepared disk for each node (else vc-out travels some other way).
+    assigns_names: the engine chooses node names itself.
+    assigns_addresses: the engine chooses addresses and MACs itself; leases are then empty.
+    has_console: `console_log` gives a file for each node that runs.
+    direct_kernel: `deploy` can start a node's kernel without the image's boot loader.
+    options: names of optional command line features that it has: `add-iface`, `enable-ent`, `ipop`.
+    """
+
+    name: str
+    wants_disks: bool = True
+    assigns_names: bool = False
+    assigns_addresses: bool = False
+    has_console: bool = False
+    direct_kernel: bool = False
+    options: frozenset[str] = frozenset()
+
+
+class Driver(Protocol):
+    """One site's engine. Methods may be called from one thread at a time; each call stands alone."""
+
+    info: DriverInfo
+
+    def preflight(self) -> None:
+        """Look at the site; read-only. Raises PreflightError with every fault at once, each with its mend."""
+
+    def capacity(self) -> Capacity:
+        """What each host has and has free; read-only. Raises DriverError when a host cannot be asked."""
+
+    def in_use(self) -> InUse:
+        """Addresses, VLANs, MACs and cluster names the site already uses, ours or not; read-only."""
+
+    def public_side(self) -> PublicSide:
+        """The public network's mask, gateway and resolvers as nodes shall be told; read-only."""
+
+    def allocate(self, plan: Plan, leases: Leases) -> Allocation:
+        """Set aside hosts and networks. Names, MACs and addresses are final after it; nothing runs.
+
+        The cluster's private network exists after it. Raises CapacityError or DriverError; then `release` clears up.
+        """
+
+    def deploy(
+        self,
+        allocation: Allocation,
+        disks: Mapping[NodeName, Disk],
+        kernels: Mapping[NodeName, KernelBoot],
+        progress: ProgressSink = no_progress,
+    ) -> None:
+        """Define and start all nodes: the frontend first, the computes side by side.
+
+        kernels: for nodes whose first start skips the boot loader; may be empty.
+        Returns when all are started (not when they are ready). Raises DriverError; then `release` clears up.
+        """
+
+    def start(self, cluster: ClusterName, progress: ProgressSink = no_progress) -> None:
+        """Start the nodes that do not run, frontend first; idempotent. Raises DriverError."""
+
+    def status(self, cluster: ClusterName) -> Mapping[NodeName, NodeStatus]:
+        """The cluster's nodes as the engine tells; empty when it knows none. Read-only."""
+
+    def survey(self) -> Mapping[ClusterName, Mapping[NodeName, NodeStatus]]:
+        """Every cluster of ours at this site, in one look; read-only; cheap with a thousand clusters."""
+
+    def console_log(self, cluster: ClusterName, node: NodeName) -> Path | None:
+        """The file that the node's serial console is logged to, made anew by each boot and appended to; or None."""
+
+    def shutdown(self, cluster: ClusterName, *, grace: float, progress: ProgressSink = no_progress) -> None:
+        """Stop all nodes: asked to, and after *grace* seconds forced; side by side; idempotent. Raises DriverError."""
+
+    def release(self, cluster: ClusterName) -> None:
+        """Undo `allocate` and `deploy` from any half-way point, running nodes included; idempotent.
+
+        Leaves no domain, network, NVRAM or snapshot. Disks and folders are their makers' to remove.
+        Raises DriverError that names what could not be removed; everything else is gone then.
+        """

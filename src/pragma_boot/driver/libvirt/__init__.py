@@ -1,0 +1,1 @@
+"""The default driver: plain Linux hosts with QEMU and libvirt."""

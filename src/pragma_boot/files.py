@@ -1,0 +1,207 @@
+"""Atomic writes, verified publishing and locks; and the names of the files and folders that we write.
+
+Nothing unfinished ever has a final name: it is written beside its target, flushed, checked and then renamed.
+`docs/state.md` says who writes and who reads each of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pragma_boot.errors import ClusterBusyError, PragmaError
+
+UNFINISHED = ".unfinished-"
+"""Prefix of temporary files beside their target; anything so named may be removed when no command runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateFolder:
+    """The site's state folder: what is where in it.
+
+    ::
+
+        site.db                       the site database (network.leases, cluster.store)
+        locks/                        one lock file per cluster and per image, and `site.lock`
+        clusters/NAME/                one cluster's folder, 0700
+            vc-out/NODE.xml           what each node was given
+            key, key.pub              the cluster's own ssh key
+            console/NODE.log          serial console of each node
+            boot/                     kernel and initrd of a direct first boot
+        disks/NAME/NODE.qcow2         the nodes' disks (or below `diskdir`)
+        accel.json                    whether KVM was proved to work since the machine started
+    """
+
+    root: Path
+
+    @property
+    def database(self) -> Path:
+        """The site database."""
+        return self.root / "site.db"
+
+    @property
+    def locks(self) -> Path:
+        """Folder of all lock files."""
+        return self.root / "locks"
+
+    @property
+    def accel(self) -> Path:
+        """The cached answer to "does KVM work?"."""
+        return self.root / "accel.json"
+
+    def cluster(self, name: str) -> Path:
+        """The folder of one cluster."""
+        return self.root / "clusters" / name
+
+    def cluster_lock(self, name: str) -> Path:
+        """The lock that every command which changes a cluster holds."""
+        return self.locks / f"cluster-{name}.lock"
+
+    def console(self, cluster: str, node: str) -> Path:
+        """The serial console's log of one node."""
+        return self.cluster(cluster) / "console" / f"{node}.log"
+
+
+def make_folder(path: Path, mode: int = 0o755) -> Path:
+    """Make a folder and its parents; *mode* is the new folder's, whatever the umask. Returns it.
+
+    Raises PragmaError when it cannot be made.
+    """
+    try:
+        existed = path.is_dir()
+        path.mkdir(parents=True, exist_ok=True)
+        if not existed:
+            path.chmod(mode)
+    except OSError as error:
+        raise _refused("make the folder", path, error) from error
+    return path
+
+
+def write_atomic(path: Path, data: bytes | str, mode: int = 0o644) -> None:
+    """Replace *path* by *data* in one step: readers see the old content or the new, also after a crash.
+
+    Raises PragmaError (disk full, no permission); then the old file is as it was.
+    """
+    with unfinished(path, mode) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+@contextlib.contextmanager
+def unfinished(target: Path, mode: int = 0o644, *, verify: Callable[[Path], None] | None = None) -> Iterator[Path]:
+    """Give a temporary path beside *target*; publish it under the final name when the block ends well.
+
+    verify: called with the complete temporary file before it is published; raises to refuse it.
+
+    When the block or *verify* raises, the temporary file is removed and *target* is untouched. OSErrors become
+    PragmaErrors that name the target.
+    """
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f"{UNFINISHED}{target.name}.", dir=target.parent)
+        os.close(descriptor)
+    except OSError as error:
+        raise _refused("write", target, error) from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        if verify:
+            verify(temporary)
+        temporary.chmod(mode)
+        _flush(temporary)
+        temporary.replace(target)
+        _flush(target.parent)
+    except OSError as error:
+        raise _refused("write", target, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def lock(path: Path, *, wait: float | None = None, busy: str = "", shared: bool = False) -> Iterator[None]:
+    """Hold an advisory lock (flock) on *path*; the kernel lets go of it when the process dies.
+
+    wait: seconds to wait for another holder; 0 not at all, None for ever.
+    busy: what to say when it is held.
+
+    Raises ClusterBusyError when it is still held after *wait*.
+    """
+    make_folder(path.parent, 0o755)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _refused("lock", path, error) from error
+    try:
+        _acquire(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, wait, busy or f"{path.name} is held")
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether another process holds the lock at *path* just now. Never waits, changes nothing."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def free_bytes(path: Path) -> int:
+    """Free space for us on the file system of *path* or of its nearest existing parent."""
+    while not path.exists():
+        path = path.parent
+    numbers = os.statvfs(path)
+    return numbers.f_bavail * numbers.f_frsize
+
+
+def _acquire(descriptor: int, kind: int, wait: float | None, busy: str) -> None:
+    if wait is None:
+        fcntl.flock(descriptor, kind)
+        return
+    # flock has no time limit of its own; another process's release is no event that we could wait for.
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise ClusterBusyError(
+                    busy, resolution="wait until the other command has ended, or end it, then repeat"
+                ) from None
+            time.sleep(0.05)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some file systems cannot flush a folder
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _refused(verb: str, path: Path, error: OSError) -> PragmaError:
+    mend = {
+        errno.ENOSPC: "free some space there, or choose another folder in the configuration",
+        errno.EDQUOT: "free some of your quota, or choose another folder in the configuration",
+        errno.EACCES: "run as a user who may write there, or choose another folder in the configuration",
+        errno.EPERM: "run as a user who may write there, or choose another folder in the configuration",
+        errno.EROFS: "the file system is read-only: choose another folder in the configuration",
+    }.get(error.errno or 0)
+    return PragmaError(f"cannot {verb} {path}", details=error.strerror or str(error), resolution=mend)

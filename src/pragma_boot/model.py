@@ -1,0 +1,440 @@
+"""The nouns that the packages share; all frozen, all plain data.
+
+Words: design's glossary in docs/architecture.md. Sizes are bytes unless the name ends in ``_mib``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+from typing import NewType
+
+from pragma_boot.errors import UsageError
+
+ClusterName = NewType("ClusterName", str)
+ImageName = NewType("ImageName", str)
+NodeName = NewType("NodeName", str)
+Mac = NewType("Mac", str)
+"""Lower case, zero-padded, colon-separated: consumers in guests compare it as text (guest.md 3.3, rule 5)."""
+
+_CLUSTER = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_RESERVED = re.compile(r"compute-\d+|frontend|localhost|local")
+_IMAGE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._+-]{0,126}[A-Za-z0-9_+-])?")
+
+
+def cluster_name(text: str) -> ClusterName:
+    """Check a cluster's name: it becomes the frontend's host name, so a DNS label in lower case.
+
+    Raises UsageError for anything else, and for names that nodes of every cluster bear.
+    """
+    if _RESERVED.fullmatch(text):
+        raise UsageError(f"{text!r} cannot name a cluster: nodes bear that name", resolution="choose another name")
+    if not _CLUSTER.fullmatch(text):
+        raise UsageError(
+            f"{shorten(text)!r} cannot name a cluster",
+            resolution="use 1 to 63 of a-z, 0-9 and '-', a letter first and no '-' at the end",
+        )
+    return ClusterName(text)
+
+
+def image_name(text: str) -> ImageName:
+    """Check an image's name: 1 to 128 of letters, digits and ``._+-``; raises UsageError."""
+    if not _IMAGE.fullmatch(text):
+        raise UsageError(
+            f"{shorten(text)!r} cannot name an image",
+            resolution="use 1 to 128 of A-Z, a-z, 0-9, '.', '_', '+' and '-', beginning with a letter or digit;"
+            " 'pragma list repository' shows the names",
+        )
+    return ImageName(text)
+
+
+def shorten(text: str, width: int = 60) -> str:
+    """A text that came from outside, cut to *width* characters for a message."""
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+# ----------------------------------------------------------------------------------------------------------- images
+
+
+class Role(StrEnum):
+    """The two roles of a node."""
+
+    FRONTEND = "frontend"
+    COMPUTE = "compute"
+
+
+class DiskFormat(StrEnum):
+    """What a disk file is, as probed."""
+
+    RAW = "raw"
+    QCOW2 = "qcow2"
+
+
+class Packing(StrEnum):
+    """How an image's file is packed in the repository (guest.md 2.2; `splited` is read as `split`)."""
+
+    RAW = "raw"
+    GZIP = "gzip"
+    SPLIT = "split"
+    SPLIT_GZIP = "split_gzip"
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """A disk image that is a file: *file* is the assembled name, *parts* what to assemble it from.
+
+    All names are relative to the folder of the vc-in document and never leave it. parts is never empty: an
+    unpacked image has itself as its only part.
+    """
+
+    file: str
+    packing: Packing
+    parts: tuple[str, ...]
+    declared_format: DiskFormat | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeSource:
+    """A disk image that is a volume: a zvol on the NAS *host*, or a volume of a libvirt pool when host is None."""
+
+    pool: str
+    volume: str
+    host: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeImage:
+    """What the image says of one role; memory and CPUs are defaults below the command line's."""
+
+    source: FileSource | VolumeSource
+    memory_mib: int | None = None
+    vcpus: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A vc-in document, normalised (guest.md 2.3).
+
+    origin: where the document was read from (a path or URL, for messages).
+    directory: the local folder that relative file names start from.
+    compute: None where the frontend's disk serves the compute nodes.
+    compute_delay: seconds between the frontend's start and the first compute's (`wait type=clock`).
+    """
+
+    name: ImageName
+    arch: str
+    origin: str
+    directory: Path
+    frontend: NodeImage
+    compute: NodeImage | None = None
+    private_network: IPv4Interface | None = None
+    compute_delay: int = 0
+    description: str = ""
+
+    def for_role(self, role: Role) -> NodeImage:
+        """The role's part; the frontend's serves a compute node that has none."""
+        return self.compute if role is Role.COMPUTE and self.compute else self.frontend
+
+
+@dataclass(frozen=True, slots=True)
+class LocalDisk:
+    """A read-only source disk on this machine, verified and of a *probed* format. Size is the virtual one."""
+
+    path: Path
+    format: DiskFormat
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class LocalImage:
+    """An image whose disks are here and right."""
+
+    image: Image
+    frontend: LocalDisk
+    compute: LocalDisk
+
+    def for_role(self, role: Role) -> LocalDisk:
+        """The source disk of *role*."""
+        return self.compute if role is Role.COMPUTE else self.frontend
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """One node's own writable disk: an overlay (or clone) over *backing*."""
+
+    node: NodeName
+    path: Path
+    format: DiskFormat
+    backing: LocalDisk
+
+
+@dataclass(frozen=True, slots=True)
+class KernelBoot:
+    """Kernel, initrd and command line that the image's own boot loader would choose, copied out of the image.
+
+    Used for a node's first start only, to spare the boot loader's slow reads through the firmware (ADR 4).
+    """
+
+    kernel: Path
+    initrd: Path | None
+    cmdline: str
+
+
+# --------------------------------------------------------------------------------------------- clusters and their nodes
+
+PRIVATE = "private"
+PUBLIC = "public"
+"""Tags of the two networks that every cluster has; further ones match ``[a-z][a-z0-9_]*``."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """A node as planned: nothing of the site in it yet. The frontend's name is the cluster's."""
+
+    name: NodeName
+    role: Role
+    cpus: int
+    memory_mib: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What shall be: pure data, made by cluster.plan from the wish, the image and the settings.
+
+    keys: the user's public keys, one authorized_keys line each.
+    private_network: the frontend's address in it and its mask, 10.1.1.1/16 by default.
+    """
+
+    cluster: ClusterName
+    image: ImageName
+    nodes: tuple[NodeSpec, ...]
+    private_network: IPv4Interface
+    keys: tuple[str, ...] = ()
+
+    @property
+    def frontend(self) -> NodeSpec:
+        """The one frontend; always the first node."""
+        return self.nodes[0]
+
+    @property
+    def computes(self) -> tuple[NodeSpec, ...]:
+        """All nodes but the frontend."""
+        return self.nodes[1:]
+
+
+@dataclass(frozen=True, slots=True)
+class PublicSide:
+    """How clusters are reached from outside: one address of *network*, the site's gateway and resolvers."""
+
+    network: IPv4Network
+    gateway: IPv4Address
+    dns: tuple[IPv4Address, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Leases:
+    """What a cluster holds in the site database. MACs are keyed by node, then by network tag."""
+
+    cluster: ClusterName
+    public_ip: IPv4Address
+    fqdn: str
+    vlan: int
+    macs: Mapping[NodeName, Mapping[str, Mac]]
+
+
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """What the site's engine knows to be taken, whether or not our database does."""
+
+    addresses: frozenset[IPv4Address] = frozenset()
+    vlans: frozenset[int] = frozenset()
+    macs: frozenset[Mac] = frozenset()
+    clusters: frozenset[ClusterName] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Nic:
+    """One network interface of a node; *address* carries the mask; gateway where the default route leaves."""
+
+    network: str
+    mac: Mac
+    address: IPv4Interface
+    gateway: IPv4Address | None = None
+    mtu: int = 1500
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAllocation:
+    """A node with everything decided: names, host, addresses. nics[0] is private; a frontend's nics[1] public."""
+
+    name: NodeName
+    role: Role
+    cpus: int
+    memory_mib: int
+    host: str
+    nics: tuple[Nic, ...]
+
+    def nic(self, network: str) -> Nic:
+        """The interface on *network*; KeyError when the node has none there."""
+        for nic in self.nics:
+            if nic.network == network:
+                return nic
+        raise KeyError(network)
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """What the site has set aside for a cluster; final after `Driver.allocate`."""
+
+    cluster: ClusterName
+    image: ImageName
+    fqdn: str
+    public_ip: IPv4Address
+    vlan: int
+    dns: tuple[IPv4Address, ...]
+    nodes: tuple[NodeAllocation, ...]
+
+    @property
+    def frontend(self) -> NodeAllocation:
+        """The one frontend; always the first node."""
+        return self.nodes[0]
+
+    @property
+    def computes(self) -> tuple[NodeAllocation, ...]:
+        """All nodes but the frontend."""
+        return self.nodes[1:]
+
+
+class NodeState(StrEnum):
+    """A node as its engine tells it. Schedulers match `active|Running`: no other state may contain these words."""
+
+    ACTIVE = "active"
+    SHUTDOWN = "shutdown"
+    PAUSED = "paused"
+    CRASHED = "crashed"
+    MISSING = "missing"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """One node's running form; *host* may be empty when it is missing."""
+
+    name: NodeName
+    role: Role
+    state: NodeState
+    host: str = ""
+    public_ip: IPv4Address | None = None
+    image: str = ""
+
+
+class ClusterState(StrEnum):
+    """Where a cluster is in its life, as recorded in the site database."""
+
+    PLANNED = "planned"
+    ALLOCATED = "allocated"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    CLEANING = "cleaning"
+
+
+@dataclass(frozen=True, slots=True)
+class HostCapacity:
+    """What a host has and what is free: CPUs less the reserved, memory less what all defined nodes take."""
+
+    host: str
+    cpus: int
+    cpus_free: int
+    memory_mib: int
+    memory_free_mib: int
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """All hosts of a site."""
+
+    hosts: tuple[HostCapacity, ...]
+
+
+# ------------------------------------------------------------------------------------------------------------- progress
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One step of long work: *subject* is a node, image or file; *done*/*total* in bytes or seconds, if known.
+
+    phase is one of PHASES; text adds what a person wants to know ("waiting for sshd").
+    """
+
+    phase: str
+    subject: str
+    text: str = ""
+    done: int | None = None
+    total: int | None = None
+
+
+PHASES = ("download", "decompress", "prepare", "boot", "ready")
+ProgressSink = Callable[[Progress], None]
+"""Called from any thread; must not block and must not raise."""
+
+
+def no_progress(_: Progress) -> None:
+    """The sink for callers that do not watch."""
+
+
+# ------------------------------------------------------------------------------------------------------------- catalogs
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogEntry:
+    """One line of vcdb.txt: the image's name, its vc-in document, and where the line stands."""
+
+    name: ImageName
+    path: Path
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """What a repository offers, in file order; *warnings* are about lines that were left out or look wrong."""
+
+    entries: tuple[CatalogEntry, ...]
+    warnings: tuple[str, ...] = field(default=())
+
+    def find(self, name: ImageName) -> CatalogEntry | None:
+        """The entry of that name, or None."""
+        return next((entry for entry in self.entries if entry.name == name), None)
+
+
+# --------------------------------------------------------------------------------------------------- access and reports
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """An ssh key pair in OpenSSH's formats: the private part (PEM, ends in a newline), the public one-line part."""
+
+    private: str = field(repr=False)
+    public: str
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may log in where: made anew for each cluster, on the host.
+
+    user_keys: authorized_keys lines of the user. cluster: the cluster-internal key: its private part goes to the
+    frontend only, its public part to every node. hosts: each node's own ssh host key, so that nobody is ever asked
+    to believe an unknown one.
+    """
+
+    user_keys: tuple[str, ...]
+    cluster: KeyPair
+    hosts: Mapping[NodeName, KeyPair]
+
+
+REPORT_MARK = "pragma-node:"
+"""A prepared node reports on its serial console, a line each: ``pragma-node: NAME ready`` or
+``pragma-node: NAME waiting CAUSE`` (image.render writes the guest's side, cluster.ready reads it)."""
