@@ -1,0 +1,253 @@
+"""Why a node is not ready: from its console, its own last report and its state, to a sentence and its mend.
+
+Pure. What the node says of itself (`pragma-node: NAME waiting CAUSE`) is exact but comes late in a boot; before that
+the console is all there is. A cause is *fatal* when waiting cannot help: the wait ends at once then.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from pragma_boot.cluster.console import clean
+from pragma_boot.model import NodeState
+
+RESTARTS = 3
+"""So many kernel starts in one console are a node that starts over and over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a node is not ready. code: for programs and tests; text: a clause ("its kernel panicked"); mend: what to do."""
+
+    code: str
+    text: str
+    mend: str
+    fatal: bool = False
+
+
+_INIT = Cause(
+    "no-init",
+    "its kernel found no init program to start",
+    "the image's root file system is damaged or not a system's root: repair or rebuild the image",
+    fatal=True,
+)
+_ROOT = Cause(
+    "no-root",
+    "its root file system was not found or could not be mounted",
+    "compare root= on the image's kernel command line (and its /etc/fstab) with the disk's partitions; the image's"
+    " initrd must have the virtio_blk driver",
+    fatal=True,
+)
+_MEMORY = Cause(
+    "out-of-memory",
+    "its memory is too small: the kernel had to kill programs",
+    "give the nodes more memory with mem=MIB",
+)
+_MEMORY_FATAL = Cause(
+    "out-of-memory",
+    "its memory is too small for its kernel to go on",
+    "give the nodes more memory with mem=MIB",
+    fatal=True,
+)
+_PANIC = Cause(
+    "kernel-panic",
+    "its kernel panicked",
+    "read the last console lines: the image's kernel does not fit this machine or this image is damaged",
+    fatal=True,
+)
+_CORRUPT = Cause(
+    "bad-filesystem",
+    "its file system has errors",
+    "check the image's disk in the repository (fsck), or fetch the image anew; see that the host's disk is healthy",
+)
+_CORRUPT_FATAL = Cause(
+    _CORRUPT.code, "its file system has errors that only a person can repair", _CORRUPT.mend, fatal=True
+)
+_BOOT_DEVICE = Cause(
+    "no-boot-device",
+    "its disk has no boot loader",
+    "the image must be bootable through the BIOS: install a boot loader into it, or set direct_kernel = True in"
+    " libvirt.conf",
+    fatal=True,
+)
+_BOOT_LOADER = Cause(
+    "boot-loader",
+    "its boot loader did not find what it should start",
+    "reinstall the boot loader in the image (grub-install, update-grub)",
+    fatal=True,
+)
+_EMERGENCY = Cause(
+    "emergency-mode",
+    "its system stopped in emergency mode",
+    "the console names the failed unit, mostly a mount of /etc/fstab whose device is not in the cluster: add nofail"
+    " there, or remove the line from the image",
+    fatal=True,
+)
+_DISK_FULL = Cause(
+    "disk-full", "its root file system is full", "make room in the image, or enlarge its disk and its file system"
+)
+
+_T = r"^(?:\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? )?"
+"""A console line's start, with the kernel's time stamp or without."""
+
+_SIGNS: tuple[tuple[re.Pattern[str], Cause], ...] = tuple(
+    (re.compile(pattern, re.MULTILINE), cause)
+    for pattern, cause in (
+        (_T + r"Kernel panic - not syncing: (?:No working init|Requested init|No init found)", _INIT),
+        (_T + r"Kernel panic - not syncing: VFS:", _ROOT),
+        (_T + r"Kernel panic - not syncing: (?:Out of memory|System is deadlocked on memory)", _MEMORY_FATAL),
+        (_T + r"Initramfs unpacking failed: write error", _MEMORY_FATAL),
+        (r"RUN fsck MANUALLY|^fsck exited with status code (?:[4-9]|\d\d)", _CORRUPT_FATAL),
+        (r"^Gave up waiting for (?:the )?root|^ALERT!.*does not exist.*Dropping to a shell", _ROOT),
+        (r"^\(initramfs\)|^dracut:/?#", _ROOT),
+        (_T + r"Kernel panic - not syncing", _PANIC),
+        (r"^No bootable device", _BOOT_DEVICE),
+        (r"^(?:Entering rescue mode|grub rescue>|grub> )", _BOOT_LOADER),
+        (r"^You are in (?:emergency|rescue) mode|^Give root password for maintenance", _EMERGENCY),
+        (_T + r"(?:Out of memory: Kill|.*\boom-kill:)", _MEMORY),
+        (r"No space left on device", _DISK_FULL),
+        (
+            _T
+            + r"(?:EXT[234]-fs error|XFS .*[Cc]orruption|BTRFS (?:error|critical)|.*Remounting filesystem read-only)",
+            _CORRUPT,
+        ),
+    )
+)
+_KERNEL_START = re.compile(_T + r"Linux version \d", re.MULTILINE)
+
+_STOPPED = {
+    NodeState.SHUTDOWN: Cause(
+        "switched-off",
+        "it switched itself off",
+        "read the last console lines; its init may have failed, or the image is made to power off",
+        fatal=True,
+    ),
+    NodeState.CRASHED: Cause(
+        "crashed",
+        "its virtual machine crashed or was killed",
+        "look for QEMU in the host's kernel log (out of memory?) and in libvirt's log of the domain, below"
+        " /var/log/libvirt/qemu",
+        fatal=True,
+    ),
+    NodeState.MISSING: Cause(
+        "vanished",
+        "its virtual machine is gone",
+        "somebody else removed it; 'pragma clean' removes what is left",
+        fatal=True,
+    ),
+}
+_PAUSED = Cause(
+    "paused",
+    "its virtual machine is paused",
+    "the host's disk may be full (the engine pauses a node that cannot write): free some space; or somebody paused it",
+)
+_UNKNOWN = Cause(
+    "unknown", "its engine cannot be asked about it", "'pragma check site' tells what is wrong with the site"
+)
+_SILENT_KVM = Cause(
+    "silent",
+    "it runs but has printed nothing on its console",
+    "KVM may not work on this host: set accel = 'auto' or 'tcg' in libvirt.conf; or the image's kernel command line"
+    " lacks console=ttyS0",
+)
+_SILENT = Cause(
+    "silent",
+    "it runs but has printed nothing on its console",
+    "the image must be bootable, and its kernel command line needs console=ttyS0",
+)
+_RESTARTS = Cause(
+    "restarts",
+    "it starts over and over",
+    "read its console: it restarts after a panic or because a service asks for it",
+)
+_NO_REPORT = Cause(
+    "no-report",
+    "it started but has not reported anything",
+    "read its console: its init may hang, or may not start the reporter /etc/pragma/report; slow hosts need a larger"
+    " wait=SECONDS",
+)
+
+# What nodes report (image.render writes it): code → clause with the report's word, mend.
+_REPORTS: dict[str, tuple[str, str]] = {
+    "wrong-name": ("its host name is wrong", "something in the image sets the host name: remove it"),
+    "no-carrier": (
+        "its interface {0} has no carrier",
+        "see that the network of that interface exists and is up on the host (virsh net-list, ip link)",
+    ),
+    "no-address": (
+        "no interface of it has the address {0}",
+        "the image's network service did not take our configuration: look at its journal",
+    ),
+    "disk-full": (_DISK_FULL.text, _DISK_FULL.mend),
+    "no-key": ("root's authorized keys are not in place", "something in the image rewrites /root/.ssh: remove it"),
+    "no-sshd": (
+        "no ssh server listens on it",
+        "install and enable an ssh server in the image; its console says if it failed",
+    ),
+    "no-frontend": (
+        "it does not reach the frontend",
+        "see that the frontend runs, and that the image has no firewall on the private network",
+    ),
+    "no-compute": (
+        "the frontend cannot log in on {0} by ssh",
+        "see that node's console; the image's ssh server must let root in with a key",
+    ),
+    "no-banner": (
+        "its ssh port does not answer ({0})",
+        "the image cannot report, so its ssh server is what we ask: see that one is installed, enabled and let through"
+        " by the image's firewall",
+    ),
+}
+
+
+def fatal_sign(text: str) -> Cause | None:
+    """The fatal cause that console *text* shows, or None. Cheap: meant for every piece of fresh text."""
+    return next((cause for pattern, cause in _SIGNS if cause.fatal and pattern.search(text)), None)
+
+
+def diagnose(console_tail: str, last_report: str | None, state: NodeState, accel: str = "") -> Cause:
+    """The best explanation of why a node is not ready.
+
+    console_tail: what its console said last, as it came. last_report: the CAUSE of its last `waiting` line.
+    accel: `kvm` when the node runs with KVM, for the hint that a silent console needs.
+
+    The order: what the console shows to be fatal; a node that does not run; what explains a report (no memory, no
+    space); the report; and then what can be said of a node that never reported.
+    """
+    text = _without_carriage_returns(console_tail)
+    sign = next((cause for pattern, cause in _SIGNS if pattern.search(text)), None)
+    if sign and sign.fatal:
+        return sign
+    if state in _STOPPED:
+        return _STOPPED[state]
+    if state is NodeState.PAUSED:
+        return _PAUSED
+    if len(_KERNEL_START.findall(text)) >= RESTARTS:
+        return _RESTARTS
+    if sign:
+        return sign
+    if last_report:
+        return _reported(last_report)
+    if state is NodeState.UNKNOWN:
+        return _UNKNOWN
+    if not text.strip():
+        return _SILENT_KVM if accel == "kvm" else _SILENT
+    return _NO_REPORT
+
+
+def describe_report(report: str) -> str:
+    """A report's cause in words, for progress: `no-sshd` is "no ssh server listens on it"."""
+    return _reported(report).text
+
+
+def _reported(report: str) -> Cause:
+    code, _, word = clean(report, 120).partition(" ")
+    if code in _REPORTS:
+        text, mend = _REPORTS[code]
+        return Cause(code, text.format(clean(word, 64) or "?"), mend)
+    return Cause("reported", f"it reports {clean(report, 120)!r}", "log in on its console, or read its journal")
+
+
+def _without_carriage_returns(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")

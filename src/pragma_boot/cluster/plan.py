@@ -1,0 +1,91 @@
+"""From a wish to a plan: pure arithmetic, nothing of the site is touched."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Interface
+
+from pragma_boot.errors import CapacityError, PragmaError
+from pragma_boot.model import Capacity, ClusterName, Image, ImageName, NodeName, NodeSpec, Plan, Role
+
+MAX_CPUS = 65536
+_ROOM_FOR_SUFFIX = 56
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How large nodes are: compute CPUs in all, at most *cpus_per_node* in one; memory per role in MiB."""
+
+    cpus: int
+    cpus_per_node: int
+    frontend_memory_mib: int
+    compute_memory_mib: int
+    frontend_cpus: int = 1
+
+
+def spread(cpus: int, per_node: int) -> tuple[int, ...]:
+    """CPUs of each compute node: full nodes first, the rest in the last. ``spread(5, 2)`` is ``(2, 2, 1)``."""
+    full, rest = divmod(cpus, per_node)
+    return (per_node,) * full + ((rest,) if rest else ())
+
+
+def make_plan(
+    cluster: ClusterName, image: ImageName, sizes: Sizes, private: IPv4Interface, keys: tuple[str, ...]
+) -> Plan:
+    """Name and size every node: the frontend bears the cluster's name, computes are ``compute-0`` upwards."""
+    frontend = NodeSpec(NodeName(cluster), Role.FRONTEND, sizes.frontend_cpus, sizes.frontend_memory_mib)
+    computes = (
+        NodeSpec(NodeName(f"compute-{index}"), Role.COMPUTE, cpus, sizes.compute_memory_mib)
+        for index, cpus in enumerate(spread(sizes.cpus, sizes.cpus_per_node))
+    )
+    return Plan(cluster, image, (frontend, *computes), private, keys)
+
+
+def check_capacity(plan: Plan, capacity: Capacity) -> None:
+    """Raise CapacityError, saying what is asked for and what is free, when the site cannot hold the plan.
+
+    Fits nodes onto hosts, largest first, each onto the host with most CPUs free, as drivers do.
+    """
+    cpus = {host.host: host.cpus_free for host in capacity.hosts}
+    memory = {host.host: host.memory_free_mib for host in capacity.hosts}
+    for node in sorted(plan.nodes, key=lambda spec: (-spec.cpus, -spec.memory_mib)):
+        fitting = [host for host in cpus if cpus[host] >= node.cpus and memory[host] >= node.memory_mib]
+        if not fitting:
+            raise _too_much(plan, capacity)
+        best = max(fitting, key=lambda host: (cpus[host], memory[host]))
+        cpus[best] -= node.cpus
+        memory[best] -= node.memory_mib
+
+
+def _too_much(plan: Plan, capacity: Capacity) -> CapacityError:
+    wanted_cpus = sum(node.cpus for node in plan.nodes)
+    wanted_memory = sum(node.memory_mib for node in plan.nodes)
+    free = "\n".join(
+        f"{host.host}: {max(host.cpus_free, 0)} of {host.cpus} CPUs and"
+        f" {max(host.memory_free_mib, 0)} of {host.memory_mib} MiB are free"
+        for host in capacity.hosts
+    )
+    return CapacityError(
+        f"the site has not enough free for {len(plan.nodes)} nodes with {wanted_cpus} CPUs"
+        f" and {wanted_memory} MiB in all (the frontend counts)",
+        details=free,
+        resolution="ask for fewer CPUs or less memory (mem=MB), or clean clusters that are no longer needed;"
+        " 'cpu_overcommit' lets a site promise more CPUs than it has",
+    )
+
+
+def check_architecture(image: Image, machine: str) -> None:
+    """Raise PragmaError when the image is for another processor than *machine* (as `uname -m` says)."""
+    same = {"amd64": "x86_64", "x64": "x86_64", "arm64": "aarch64"}
+    if same.get(image.arch, image.arch) != same.get(machine, machine):
+        raise PragmaError(
+            f"unsupported architecture {image.arch} of image {image.name}: this site runs {machine}",
+            resolution="choose an image for this processor, or boot it at another site",
+        )
+
+
+def name_after_image(image: ImageName) -> str:
+    """A cluster name made from an image's: ``hku_biolinux`` gives ``hku-biolinux``; always valid."""
+    text = re.sub(r"[^a-z0-9]+", "-", image.lower()).strip("-")[:_ROOM_FOR_SUFFIX].strip("-")
+    return text if text[:1].isalpha() and not re.fullmatch(r"compute-\d+|frontend|local(host)?", text) else f"vc-{text}"
