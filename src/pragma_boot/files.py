@@ -129,18 +129,25 @@ def lock(path: Path, *, wait: float | None = None, busy: str = "", shared: bool 
     wait: seconds to wait for another holder; 0 not at all, None for ever.
     busy: what to say when it is held.
 
+    The holder may remove the file: who waited for it then takes the new one.
     Raises ClusterBusyError when it is still held after *wait*.
     """
     make_folder(path.parent, 0o755)
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise _refused("lock", path, error) from error
-    try:
-        _acquire(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, wait, busy or f"{path.name} is held")
-        yield
-    finally:
-        os.close(descriptor)
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    deadline = None if wait is None else time.monotonic() + wait
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _refused("lock", path, error) from error
+        try:
+            _acquire(descriptor, kind, deadline, busy or f"{path.name} is held")
+            if not _is_at(descriptor, path):
+                continue
+            yield
+            return
+        finally:
+            os.close(descriptor)
 
 
 def is_locked(path: Path) -> bool:
@@ -167,12 +174,11 @@ def free_bytes(path: Path) -> int:
     return numbers.f_bavail * numbers.f_frsize
 
 
-def _acquire(descriptor: int, kind: int, wait: float | None, busy: str) -> None:
-    if wait is None:
+def _acquire(descriptor: int, kind: int, deadline: float | None, busy: str) -> None:
+    if deadline is None:
         fcntl.flock(descriptor, kind)
         return
     # flock has no time limit of its own; another process's release is no event that we could wait for.
-    deadline = time.monotonic() + wait
     while True:
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
@@ -183,6 +189,13 @@ def _acquire(descriptor: int, kind: int, wait: float | None, busy: str) -> None:
                     busy, resolution="wait until the other command has ended, or end it, then repeat"
                 ) from None
             time.sleep(0.05)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False
 
 
 def _flush(path: Path) -> None:

@@ -110,9 +110,12 @@ def background(
     """Start a program that runs while the block does; after the block it has ended, for sure.
 
     Its stdout and stderr are pipes, its stdin is closed. At the end it gets SIGTERM, and after *grace* seconds
-    SIGKILL. Raises CommandError when it cannot be started.
+    SIGKILL; when the calling thread dies, it gets SIGTERM too (by util-linux's setpriv, where that is installed).
+    Raises CommandError when it cannot be started.
     """
     words = [os.fspath(word) for word in argv]
+    if which("setpriv"):
+        words = ["setpriv", "--pdeathsig", "TERM", "--", *words]
     _log.debug("start: %s", shlex.join(words))
     try:
         process = subprocess.Popen(

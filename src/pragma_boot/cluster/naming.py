@@ -33,7 +33,7 @@ class Identity:
 
 
 def reverse_name(address: IPv4Address) -> str | None:
-    """The name that DNS (or /etc/hosts) gives for *address*: lower case, with a dot; None when there is none in time."""
+    """What DNS (or /etc/hosts) calls *address*: lower case, with a dot in it; None when nothing comes in time."""
     answer: list[str] = []
 
     def ask() -> None:
@@ -53,6 +53,7 @@ def choose(
     image: ImageName,
     wanted: ClusterName | None,
     pool: tuple[IPv4Address, ...],
+    *,
     used: InUse,
     domain: str,
     lookup: Lookup = reverse_name,

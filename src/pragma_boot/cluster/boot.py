@@ -1,0 +1,232 @@
+"""One boot, from a wish to nodes that are ready; everything is undone when a step fails.
+
+::
+
+    describe image → preflight → [site lock: choose name and address → plan → capacity → leases → allocate]
+    → fetch image → clone and fill disks → deploy → wait until ready → forget the undos
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+
+from pragma_boot.cluster import naming, undo, waiting
+from pragma_boot.cluster.plan import Sizes, check_architecture, check_capacity, make_plan
+from pragma_boot.cluster.site import Site
+from pragma_boot.cluster.store import exists
+from pragma_boot.cluster.view import ClusterView, NodeView, cluster
+from pragma_boot.errors import ClusterExistsError, NotAvailableError, PragmaError
+from pragma_boot.model import (
+    Allocation,
+    ClusterName,
+    ClusterState,
+    Image,
+    ImageName,
+    InUse,
+    Plan,
+    ProgressSink,
+    Role,
+    no_progress,
+)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BootRequest:
+    """What the user wishes.
+
+    cpus: of all compute nodes together; 0 is a frontend alone. keys: authorized_keys lines.
+    *_memory_mib: None takes the image's, else the site's. wait: seconds until all nodes must be ready, 0 does not
+    wait, None takes the site's. keep_on_failure: leave a failed cluster for a look. options: optional features by
+    their parameter's name (`add-iface`, `enable-ent`, `enable-ipop-client`, `enable-ipop-server`).
+    """
+
+    image: ImageName
+    cpus: int
+    name: ClusterName | None = None
+    keys: tuple[str, ...] = ()
+    frontend_memory_mib: int | None = None
+    compute_memory_mib: int | None = None
+    wait: float | None = None
+    keep_on_failure: bool = False
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a boot would make just now."""
+
+    cluster: str
+    image: str
+    fqdn: str
+    public_ip: str
+    nodes: tuple[NodeView, ...]
+
+
+def boot(site: Site, request: BootRequest, progress: ProgressSink = no_progress) -> ClusterView:
+    """Boot a cluster and return it when its nodes are ready.
+
+    Raises UsageError or NotAvailableError (the wish), ImageError, PreflightError, CapacityError, ClusterExistsError
+    before anything is changed; DriverError, GuestError, NotReadyError and interruptions after everything is undone
+    (unless it shall be kept).
+    """
+    image = _look(site, request)
+    steps = undo.Undo(site, request.name or ClusterName(""))
+    with ExitStack() as locks:
+        try:
+            allocation = _set_aside(site, request, image, steps, locks)
+            _make(site, request, image, allocation, steps=steps, progress=progress)
+        except BaseException as error:
+            _give_up(site, request, steps, error)
+            raise
+        return cluster(site, allocation.cluster)
+
+
+def preview(site: Site, request: BootRequest) -> Preview:
+    """What `boot` would do, with every refusal it would meet before its first change; changes nothing."""
+    image = _look(site, request)
+    used = site.store.in_use(site.driver.in_use())
+    identity, plan = _decide(site, request, image, used, naming.reverse_name)
+    return Preview(
+        plan.cluster,
+        plan.image,
+        identity.fqdn,
+        str(identity.address),
+        tuple(NodeView(node.name, node.role, "planned", "", node.cpus, node.memory_mib, "") for node in plan.nodes),
+    )
+
+
+def _look(site: Site, request: BootRequest) -> Image:
+    """All that can be refused without a lock: options, the image, the site's health."""
+    for option in request.options:
+        if option not in site.driver.info.options:
+            raise NotAvailableError(
+                f"{option}= is not available with the {site.driver.info.name} driver of this site",
+                resolution=f"boot without {option}=",
+            )
+    image = site.repository.describe(request.image)
+    check_architecture(image, platform.machine())
+    site.repository.cached(image)
+    site.driver.preflight()
+    _log.info("Requesting %d CPUs", request.cpus)
+    return image
+
+
+def _set_aside(site: Site, request: BootRequest, image: Image, steps: undo.Undo, locks: ExitStack) -> Allocation:
+    """Reserve name, address, VLAN, MACs, hosts and network; one boot at a time does this."""
+    lookup = _remember(naming.reverse_name)
+    _first_guess(site, lookup)
+    with site.store.site_lock():
+        used = site.store.in_use(site.driver.in_use())
+        identity, plan = _decide(site, request, image, used, lookup)
+        locks.enter_context(site.store.lock(plan.cluster))
+        _log.info("Found available public IP %s -> %s", identity.address, identity.fqdn)
+        steps.cluster = plan.cluster
+        steps.before(undo.forget(site, plan.cluster))
+        try:
+            leases = site.store.reserve(
+                plan,
+                driver=site.driver.info.name,
+                address=identity.address,
+                fqdn=identity.fqdn,
+                vlans=site.settings.clusters.vlans,
+                site=used,
+            )
+        except ClusterExistsError:
+            steps.steps.clear()  # the record is not ours to forget
+            raise
+        steps.before(undo.release(site, plan.cluster))
+        allocation = site.driver.allocate(plan, leases)
+        site.store.record_allocation(allocation)
+    computes = ", ".join(node.name for node in allocation.computes)
+    _log.info("Allocated cluster %s with compute nodes: %s", allocation.cluster, computes)
+    return allocation
+
+
+def _make(
+    site: Site, request: BootRequest, image: Image, allocation: Allocation, *, steps: undo.Undo, progress: ProgressSink
+) -> None:
+    """From an allocation to nodes that are ready."""
+    from pragma_boot.cluster import prepare  # noqa: PLC0415 - listing does without it
+
+    name = allocation.cluster
+    local = site.repository.fetch(image, progress)
+    steps.before(undo.remove_folder(site, name))
+    steps.before(undo.delete_disks(site, name))
+    prepared = prepare.prepare(site, allocation, local, request.keys, progress)
+    site.store.record_reports(name, prepared.reports)
+    watch = waiting.begin(site, allocation, reports=prepared.reports)
+    site.driver.deploy(allocation, prepared.disks, prepared.kernels, progress)
+    _log.info("Successfully deployed frontend %s", name)
+    limit = site.settings.clusters.wait if request.wait is None else request.wait
+    if limit:
+        watch.until_ready(limit, progress)
+    site.store.record_state(name, ClusterState.RUNNING)
+
+
+def _give_up(site: Site, request: BootRequest, steps: undo.Undo, error: BaseException) -> None:
+    if not steps.steps:
+        return
+    if request.keep_on_failure:
+        why = error.message if isinstance(error, PragmaError) else type(error).__name__
+        site.store.record_state(steps.cluster, ClusterState.ALLOCATED, f"boot failed: {why}")
+        _log.warning("cluster %s is kept for a look; remove it with: pragma clean %s", steps.cluster, steps.cluster)
+        return
+    _log.info("undoing the boot of %s", steps.cluster)
+    try:
+        steps.run()
+    except PragmaError as failure:
+        _log.warning("%s: %s", failure.message, failure.details)
+
+
+def _decide(
+    site: Site, request: BootRequest, image: Image, used: InUse, lookup: naming.Lookup
+) -> tuple[naming.Identity, Plan]:
+    """Name, address and plan as things stand; raises what forbids them."""
+    settings = site.settings.clusters
+    identity = naming.choose(
+        image.name, request.name, settings.public_ips, used=used, domain=settings.domain, lookup=lookup
+    )
+    if identity.cluster in used.clusters:
+        raise exists(identity.cluster)
+    private = image.private_network or settings.private_network
+    plan = make_plan(identity.cluster, image.name, _sizes(site, request, image), private, request.keys)
+    check_capacity(plan, site.driver.capacity())
+    return identity, plan
+
+
+def _sizes(site: Site, request: BootRequest, image: Image) -> Sizes:
+    settings = site.settings.clusters
+    frontend, compute = image.for_role(Role.FRONTEND), image.for_role(Role.COMPUTE)
+    return Sizes(
+        cpus=request.cpus,
+        cpus_per_node=settings.cpus_per_node,
+        frontend_memory_mib=request.frontend_memory_mib or frontend.memory_mib or settings.memory_mib,
+        compute_memory_mib=request.compute_memory_mib or compute.memory_mib or settings.memory_mib,
+        frontend_cpus=frontend.vcpus or 1,
+    )
+
+
+def _remember(lookup: naming.Lookup) -> naming.Lookup:
+    known: dict[IPv4Address, str | None] = {}
+
+    def ask(address: IPv4Address) -> str | None:
+        if address not in known:
+            known[address] = lookup(address)
+        return known[address]
+
+    return ask
+
+
+def _first_guess(site: Site, lookup: Callable[[IPv4Address], str | None]) -> None:
+    """Look the likely address up before the site is locked: DNS may be slow, and others wait for the lock."""
+    used = site.store.in_use(InUse())
+    for address in naming.free_addresses(site.settings.clusters.public_ips, used.addresses):
+        lookup(address)
+        return

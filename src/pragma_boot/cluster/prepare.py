@@ -1,0 +1,113 @@
+"""Fill the nodes' disks: clone, inspect once per image, edit all in one go; take kernels for a quick first start."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pragma_boot import files
+from pragma_boot.cluster.site import Site
+from pragma_boot.image import kernel
+from pragma_boot.image.access import new_access
+from pragma_boot.image.base import Guest
+from pragma_boot.image.inspect import GuestProfile, inspect
+from pragma_boot.image.render import can_report, edits
+from pragma_boot.model import (
+    Access,
+    Allocation,
+    Disk,
+    KernelBoot,
+    LocalDisk,
+    LocalImage,
+    NodeAllocation,
+    NodeName,
+    Progress,
+    ProgressSink,
+)
+from pragma_boot.network import vc_out
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Disks that are ready to start. reports: every node will tell on its console when it is ready."""
+
+    disks: Mapping[NodeName, Disk]
+    kernels: Mapping[NodeName, KernelBoot]
+    reports: bool
+
+
+def prepare(
+    site: Site, allocation: Allocation, image: LocalImage, keys: tuple[str, ...], progress: ProgressSink
+) -> Prepared:
+    """Make and fill the disk of every node; the cluster's folder then holds its key, known hosts and documents.
+
+    Raises GuestError (an image that cannot be edited) or PragmaError (disk full); the caller's undos clear up.
+    """
+    access = new_access(keys, [node.name for node in allocation.nodes])
+    _make_folder(site, allocation, access)
+    sources = {node.name: image.for_role(node.role) for node in allocation.nodes}
+    known = {source: _look_into(site, source) for source in set(sources.values())}
+    disks = {}
+    for node in allocation.nodes:
+        progress(Progress("prepare", node.name, "cloning the disk"))
+        disks[node.name] = site.disks.clone(image, node.role, allocation.cluster, node.name)
+    with site.disks.edit(tuple(disks.values())) as guests:
+        for node, guest in zip(allocation.nodes, guests, strict=True):
+            progress(Progress("prepare", node.name, "writing its configuration"))
+            _fill(site, guest, known[sources[node.name]][0], allocation=allocation, node=node, access=access)
+    kernels = {name: boot for name, source in sources.items() if (boot := known[source][1])}
+    return Prepared(disks, kernels, all(can_report(profile) for profile, _ in known.values()))
+
+
+def _make_folder(site: Site, allocation: Allocation, access: Access) -> None:
+    state = site.settings.site.state
+    folder = files.make_folder(state.cluster(allocation.cluster), 0o711)  # the hypervisor writes the consoles' logs
+    files.make_folder(folder / "vc-out", 0o700)
+    files.write_atomic(folder / "key", access.cluster.private, 0o600)
+    files.write_atomic(folder / "key.pub", access.cluster.public + "\n")
+    files.write_atomic(folder / "known_hosts", _known_hosts(allocation, access))
+
+
+def _known_hosts(allocation: Allocation, access: Access) -> str:
+    lines = []
+    for node in allocation.nodes:
+        names = [node.name, *(str(nic.address.ip) for nic in node.nics)]
+        if node is allocation.frontend:
+            names.append(allocation.fqdn)
+        lines.append(f"{','.join(names)} {access.hosts[node.name].public}\n")
+    return "".join(lines)
+
+
+def _look_into(site: Site, source: LocalDisk) -> tuple[GuestProfile, KernelBoot | None]:
+    with site.disks.inspect(source) as guest:
+        profile = inspect(guest)
+        for warning in profile.warnings:
+            _log.warning("image %s: %s", source.path.name, warning)
+        return profile, _kernel(site, source, guest)
+
+
+def _kernel(site: Site, source: LocalDisk, guest: Guest) -> KernelBoot | None:
+    """The image's kernel, copied out once for each state of the image."""
+    libvirt = site.settings.libvirt
+    if not site.driver.info.direct_kernel or (libvirt and not libvirt.direct_kernel):
+        return None
+    state = source.path.stat()
+    key = hashlib.sha256(f"{source.path}\0{state.st_size}\0{state.st_mtime_ns}".encode()).hexdigest()[:20]
+    cache = site.settings.site.repository.cache
+    folder = files.make_folder(cache / "kernels" / key)
+    with files.lock(site.settings.site.state.locks / f"kernel-{key}.lock"):
+        return kernel.find_kernel(guest, folder)
+
+
+def _fill(
+    site: Site, guest: Guest, profile: GuestProfile, *, allocation: Allocation, node: NodeAllocation, access: Access
+) -> None:
+    folder = site.settings.site.state.cluster(allocation.cluster)
+    keys = (*access.user_keys, access.cluster.public)
+    document = vc_out.document(allocation, node, keys)
+    files.write_atomic(folder / "vc-out" / f"{node.name}.xml", document, 0o600)
+    guest.apply(edits(profile, allocation, node, access, document))

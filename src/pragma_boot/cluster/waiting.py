@@ -1,0 +1,50 @@
+"""What to watch while a cluster comes up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pragma_boot.cluster.ready import Watched, wait_until_ready
+from pragma_boot.cluster.site import Site
+from pragma_boot.model import Allocation, ClusterName, NodeAllocation, ProgressSink, Role
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A cluster's nodes, and how far their consoles had come before they were started."""
+
+    site: Site
+    cluster: ClusterName
+    nodes: tuple[Watched, ...]
+
+    def until_ready(self, limit: float, progress: ProgressSink) -> None:
+        """Return when every node is ready. Raises NotReadyError after *limit* seconds, or at once when one died."""
+        wait_until_ready(
+            self.nodes, timeout=limit, status=lambda: self.site.driver.status(self.cluster), progress=progress
+        )
+
+
+def begin(site: Site, allocation: Allocation, *, reports: bool) -> Watch:
+    """Note where the consoles' logs end now: to be called before the nodes are started."""
+    nodes = tuple(_watched(site, allocation, node, reports) for node in allocation.nodes)
+    return Watch(site, allocation.cluster, nodes)
+
+
+def _watched(site: Site, allocation: Allocation, node: NodeAllocation, reports: bool) -> Watched:
+    log = site.driver.console_log(allocation.cluster, node.name)
+    return Watched(
+        node=node.name,
+        role=node.role,
+        log=log,
+        offset=_size(log),
+        reports=reports and log is not None,
+        banner=allocation.public_ip if node.role is Role.FRONTEND else None,
+    )
+
+
+def _size(log: Path | None) -> int:
+    try:
+        return log.stat().st_size if log else 0
+    except OSError:
+        return 0
