@@ -19,15 +19,21 @@ _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)
 _LINE_ENDS = re.compile(r"[\r\n]+")
 
 
+def plain(text: str) -> str:
+    """The text without a terminal's escape sequences, its line ends all newlines."""
+    return _ESCAPES.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
+
+
 def clean(text: str, width: int = 160) -> str:
-    """One line of a guest's text, fit for a terminal: no escape sequences or control characters, at most *width* long."""
-    plain = _ESCAPES.sub("", text[: 4 * width])
-    plain = "".join(character if character.isprintable() else " " for character in plain).strip()
-    return plain if len(plain) <= width else plain[: width - 1] + "…"
+    """A guest's line fit for a terminal: no escape sequences, no control characters, at most *width* long."""
+    bare = _ESCAPES.sub("", text[: 4 * width])
+    bare = "".join(character if character.isprintable() else " " for character in bare).strip()
+    return bare if len(bare) <= width else bare[: width - 1] + "…"
 
 
 class ConsoleLog:
     """Follows one log. `read` takes what is new; `tail` and `last_lines` look back at what this start has written.
+    `has_more` after a `read` that was cut at its limit.
 
     offset: bytes of the file that earlier starts have written; a file that is shorter was made anew.
     """
@@ -35,6 +41,7 @@ class ConsoleLog:
     def __init__(self, path: Path, offset: int = 0) -> None:
         self.path = path
         self.tail = ""
+        self.has_more = False
         self._offset = offset
         self._descriptor: int | None = None
         self._rest = ""
@@ -53,7 +60,7 @@ class ConsoleLog:
         if self._descriptor is None and not self._open(self._offset):
             return ""
         text = self._take()
-        if len(text) < _READ and self._is_replaced():
+        if not self.has_more and self._is_replaced():
             self.close()
             if self._open(0):
                 text += self._take()
@@ -86,7 +93,9 @@ class ConsoleLog:
         position = os.lseek(self._descriptor, 0, os.SEEK_CUR)
         if os.fstat(self._descriptor).st_size < position:  # emptied and written from its start
             os.lseek(self._descriptor, 0, os.SEEK_SET)
-        return os.read(self._descriptor, _READ).decode(errors="replace")
+        data = os.read(self._descriptor, _READ)
+        self.has_more = len(data) == _READ
+        return data.decode(errors="replace")
 
     def _is_replaced(self) -> bool:
         assert self._descriptor is not None

@@ -7,9 +7,10 @@ the console is all there is. A cause is *fatal* when waiting cannot help: the wa
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pragma_boot.cluster.console import clean
+from pragma_boot.cluster.console import clean, plain
 from pragma_boot.model import NodeState
 
 RESTARTS = 3
@@ -18,7 +19,11 @@ RESTARTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why a node is not ready. code: for programs and tests; text: a clause ("its kernel panicked"); mend: what to do."""
+    """Why a node is not ready.
+
+    code: for programs and tests. text: a clause ("its kernel panicked"). mend: what to do.
+    fatal: waiting cannot help.
+    """
 
     code: str
     text: str
@@ -104,7 +109,10 @@ _SIGNS: tuple[tuple[re.Pattern[str], Cause], ...] = tuple(
         (_T + r"Kernel panic - not syncing", _PANIC),
         (r"^No bootable device", _BOOT_DEVICE),
         (r"^(?:Entering rescue mode|grub rescue>|grub> )", _BOOT_LOADER),
-        (r"^You are in (?:emergency|rescue) mode|^Give root password for maintenance", _EMERGENCY),
+        (
+            r"^You are in (?:emergency|rescue) mode|^Give root password for maint|^Cannot open access to console",
+            _EMERGENCY,
+        ),
         (_T + r"(?:Out of memory: Kill|.*\boom-kill:)", _MEMORY),
         (r"No space left on device", _DISK_FULL),
         (
@@ -116,7 +124,7 @@ _SIGNS: tuple[tuple[re.Pattern[str], Cause], ...] = tuple(
 )
 _KERNEL_START = re.compile(_T + r"Linux version \d", re.MULTILINE)
 
-_STOPPED = {
+_NOT_RUNNING = {
     NodeState.SHUTDOWN: Cause(
         "switched-off",
         "it switched itself off",
@@ -136,12 +144,13 @@ _STOPPED = {
         "somebody else removed it; 'pragma clean' removes what is left",
         fatal=True,
     ),
+    NodeState.PAUSED: Cause(
+        "paused",
+        "its virtual machine is paused",
+        "the host's disk may be full (the engine pauses a node that cannot write): free some space; or somebody"
+        " paused it",
+    ),
 }
-_PAUSED = Cause(
-    "paused",
-    "its virtual machine is paused",
-    "the host's disk may be full (the engine pauses a node that cannot write): free some space; or somebody paused it",
-)
 _UNKNOWN = Cause(
     "unknown", "its engine cannot be asked about it", "'pragma check site' tells what is wrong with the site"
 )
@@ -203,7 +212,8 @@ _REPORTS: dict[str, tuple[str, str]] = {
 
 def fatal_sign(text: str) -> Cause | None:
     """The fatal cause that console *text* shows, or None. Cheap: meant for every piece of fresh text."""
-    return next((cause for pattern, cause in _SIGNS if cause.fatal and pattern.search(text)), None)
+    bare = plain(text)
+    return next((cause for pattern, cause in _SIGNS if cause.fatal and pattern.search(bare)), None)
 
 
 def diagnose(console_tail: str, last_report: str | None, state: NodeState, accel: str = "") -> Cause:
@@ -215,25 +225,26 @@ def diagnose(console_tail: str, last_report: str | None, state: NodeState, accel
     The order: what the console shows to be fatal; a node that does not run; what explains a report (no memory, no
     space); the report; and then what can be said of a node that never reported.
     """
-    text = _without_carriage_returns(console_tail)
+    return next(_explanations(plain(console_tail), last_report, state, accel))
+
+
+def _explanations(text: str, last_report: str | None, state: NodeState, accel: str) -> Iterator[Cause]:
     sign = next((cause for pattern, cause in _SIGNS if pattern.search(text)), None)
     if sign and sign.fatal:
-        return sign
-    if state in _STOPPED:
-        return _STOPPED[state]
-    if state is NodeState.PAUSED:
-        return _PAUSED
+        yield sign
+    if state in _NOT_RUNNING:
+        yield _NOT_RUNNING[state]
     if len(_KERNEL_START.findall(text)) >= RESTARTS:
-        return _RESTARTS
+        yield _RESTARTS
     if sign:
-        return sign
+        yield sign
     if last_report:
-        return _reported(last_report)
+        yield _reported(last_report)
     if state is NodeState.UNKNOWN:
-        return _UNKNOWN
-    if not text.strip():
-        return _SILENT_KVM if accel == "kvm" else _SILENT
-    return _NO_REPORT
+        yield _UNKNOWN
+    if text.strip():
+        yield _NO_REPORT
+    yield _SILENT_KVM if accel == "kvm" else _SILENT
 
 
 def describe_report(report: str) -> str:
@@ -247,7 +258,3 @@ def _reported(report: str) -> Cause:
         text, mend = _REPORTS[code]
         return Cause(code, text.format(clean(word, 64) or "?"), mend)
     return Cause("reported", f"it reports {clean(report, 120)!r}", "log in on its console, or read its journal")
-
-
-def _without_carriage_returns(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n")
