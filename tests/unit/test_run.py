@@ -1,0 +1,97 @@
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pragma_boot import run
+from pragma_boot.errors import CommandError
+
+
+def test_output_and_status_come_back() -> None:
+    done = run.run(["sh", "-c", "echo out; echo err >&2; exit 3"], check=False)
+    assert (done.status, done.text, done.stderr) == (3, "out\n", b"err\n")
+
+
+def test_a_failure_shows_the_end_of_what_it_said() -> None:
+    with pytest.raises(CommandError) as caught:
+        run.run(["sh", "-c", "echo it is broken >&2; exit 1"], resolution="mend it")
+    assert "status 1" in caught.value.message
+    assert "it is broken" in str(caught.value.details)
+    assert caught.value.resolution == "mend it"
+
+
+def test_no_shell_reads_the_words() -> None:
+    assert run.run(["printf", "%s", "$HOME; `id` *"]).text == "$HOME; `id` *"
+
+
+def test_stdin_is_closed_unless_given() -> None:
+    assert run.run(["cat"]).text == ""
+    assert run.run(["cat"], stdin=b"secret").text == "secret"
+
+
+def test_a_missing_program_names_the_mend() -> None:
+    with pytest.raises(CommandError) as caught:
+        run.run(["no-such-program-here"])
+    assert "check site" in str(caught.value.resolution)
+
+
+def test_a_slow_program_is_ended() -> None:
+    with pytest.raises(CommandError, match=r"within 0.1 seconds"):
+        run.run(["sleep", "30"], timeout=0.1)
+
+
+def test_the_environment_is_built_not_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LD_PRELOAD_NOT", "1")
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    seen = run.run(["env"], env={"EXTRA": "1"}).text.splitlines()
+    assert "EXTRA=1" in seen
+    assert "LC_ALL=C.UTF-8" in seen
+    assert not any(line.startswith("LD_PRELOAD_NOT") for line in seen)
+
+
+def test_the_quoted_command_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "pragma_boot.run")
+    logging.getLogger("pragma_boot").propagate = True
+    run.run(["echo", "two words"])
+    assert "echo 'two words'" in caplog.text
+
+
+def test_a_background_program_ends_with_its_block() -> None:
+    with run.background(["sleep", "60"]) as process:
+        assert process.poll() is None
+    assert process.returncode == -signal.SIGTERM
+
+
+def test_a_deaf_background_program_is_killed() -> None:
+    with run.background(["sh", "-c", "trap '' TERM; echo up; while :; do sleep 1; done"], grace=0.2) as process:
+        assert process.stdout
+        process.stdout.readline()
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_a_background_program_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    code = f"import sys,os,time; sys.path[:0]={sys.path!r}\nfrom pragma_boot import run\n"
+    code += (
+        f"with run.background(['sleep', '60']) as p: open({os.fspath(note)!r}, 'w').write(str(p.pid)); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    for _ in range(500):
+        if note.exists() and note.read_text():
+            break
+        time.sleep(0.02)
+    child = int(note.read_text())
+    time.sleep(0.1)  # the child becomes what it runs
+    parent.kill()
+    parent.wait()
+    for _ in range(500):
+        stat = Path(f"/proc/{child}/stat")
+        if not stat.exists() or stat.read_text().split()[2] == "Z":
+            return
+        time.sleep(0.02)
+    pytest.fail("the child still runs")
