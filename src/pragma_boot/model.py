@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import NewType
 
-from pragma_boot.errors import UsageError
+from pragma_boot.errors import CapacityError, UsageError
 
 ClusterName = NewType("ClusterName", str)
 ImageName = NewType("ImageName", str)
@@ -224,6 +224,25 @@ class Plan:
     def computes(self) -> tuple[NodeSpec, ...]:
         """All nodes but the frontend."""
         return self.nodes[1:]
+
+
+def compute_addresses(frontend: IPv4Interface, count: int) -> tuple[IPv4Interface, ...]:
+    """Private addresses of *count* compute nodes: downwards from the network's last host address.
+
+    With the default 10.1.1.1/16 these are 10.1.255.254, 10.1.255.253, … (guest.md 3.1). The frontend's own address is
+    left out. Raises CapacityError when the network is too small.
+    """
+    network = frontend.network
+    last = int(network.broadcast_address) - 1
+    free = network.num_addresses - 3  # network, broadcast, frontend
+    if count > free:
+        raise CapacityError(
+            f"the private network {network} has room for {max(free, 0)} compute nodes, not for {count}",
+            resolution="set a larger 'private_network', or more 'cpus_per_node'",
+        )
+    candidates = (IPv4Address(last - step) for step in range(count + 1))
+    chosen = [address for address in candidates if address != frontend.ip][:count]
+    return tuple(IPv4Interface((address, network.prefixlen)) for address in chosen)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address
 
 from pragma_boot.errors import CapacityError
 from pragma_boot.model import Mac
@@ -35,22 +35,3 @@ def new_mac(taken: Collection[Mac], random: Callable[[int], bytes] = secrets.tok
         mac = Mac(":".join([MAC_PREFIX, *(f"{byte:02x}" for byte in random(3))]))
         if mac not in taken:
             return mac
-
-
-def compute_addresses(frontend: IPv4Interface, count: int) -> tuple[IPv4Interface, ...]:
-    """Private addresses of *count* compute nodes: downwards from the network's last host address.
-
-    With the default 10.1.1.1/16 these are 10.1.255.254, 10.1.255.253, … (guest.md 3.1). The frontend's own address is
-    left out. Raises CapacityError when the network is too small.
-    """
-    network = frontend.network
-    last = int(network.broadcast_address) - 1
-    free = network.num_addresses - 3  # network, broadcast, frontend
-    if count > free:
-        raise CapacityError(
-            f"the private network {network} has room for {max(free, 0)} compute nodes, not for {count}",
-            resolution="set a larger 'private_network', or more 'cpus_per_node'",
-        )
-    candidates = (IPv4Address(last - step) for step in range(count + 1))
-    chosen = [address for address in candidates if address != frontend.ip][:count]
-    return tuple(IPv4Interface((address, network.prefixlen)) for address in chosen)

@@ -5,14 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pragma_boot.errors import CapacityError
-from pragma_boot.model import Mac
+from pragma_boot.model import Mac, compute_addresses
 from pragma_boot.network import pool
 
 DEFAULT = IPv4Interface("10.1.1.1/16")
 
 
 def test_computes_descend_from_the_end_of_the_network() -> None:
-    assert [str(address) for address in pool.compute_addresses(DEFAULT, 3)] == [
+    assert [str(address) for address in compute_addresses(DEFAULT, 3)] == [
         "10.1.255.254/16",
         "10.1.255.253/16",
         "10.1.255.252/16",
@@ -20,14 +20,14 @@ def test_computes_descend_from_the_end_of_the_network() -> None:
 
 
 def test_the_frontends_address_is_left_out() -> None:
-    addresses = pool.compute_addresses(IPv4Interface("192.0.2.5/29"), 5)
+    addresses = compute_addresses(IPv4Interface("192.0.2.5/29"), 5)
     assert IPv4Address("192.0.2.5") not in {address.ip for address in addresses}
     assert len(addresses) == 5
 
 
 def test_a_network_that_is_too_small_says_so() -> None:
     with pytest.raises(CapacityError, match="room for 5 compute nodes, not for 6"):
-        pool.compute_addresses(IPv4Interface("192.0.2.1/29"), 6)
+        compute_addresses(IPv4Interface("192.0.2.1/29"), 6)
 
 
 @given(prefix=st.integers(16, 30), host=st.integers(1, 2**16 - 2), count=st.integers(0, 300))
@@ -35,7 +35,7 @@ def test_private_addresses_are_unique_hosts_of_the_network(prefix: int, host: in
     size = 2 ** (32 - prefix)
     frontend = IPv4Interface((int(IPv4Address("10.1.0.0")) + 1 + host % (size - 2), prefix))
     try:
-        addresses = pool.compute_addresses(frontend, count)
+        addresses = compute_addresses(frontend, count)
     except CapacityError:
         assert count > size - 3
         return
