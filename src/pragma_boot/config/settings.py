@@ -24,7 +24,8 @@ class RepositorySettings:
     """`repository_settings` of site_conf.conf.
 
     directory: the local repository, or the cache of a remote one. catalog: vcdb_filename resolved against it.
-    cache: where assembled (unpacked) disks are kept. others: the class's own further keys, as given.
+    cache: where assembled (unpacked) disks are kept.
+    others: the class's further keys by name, validated, defaults filled in; None or empty where nothing is set.
     """
 
     repository_class: str
@@ -61,6 +62,10 @@ class ClusterSettings:
     """What every driver's file says about clusters (libvirt.conf, kvm_rocks.conf, …); times in seconds.
 
     vlans: free for private networks, in order of preference. wait: 0 means do not wait.
+    additional_interfaces: by network, the host's interface as text, or a mapping with `bridge`, `type` and, where
+    given, `vlan`, `mtu`, `cidr` (an IPv4Network). ent: `subnet_name` and `interface_name`, or empty.
+
+    Where the engine chooses addresses itself (cloudstack), public_ips and vlans are empty, gw and netmask 0.0.0.0.
     """
 
     public_ips: tuple[IPv4Address, ...]
@@ -99,9 +104,13 @@ class LibvirtSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All of it; *folder* is where the files were found."""
+    """All of it; *folder* is where the files were found.
+
+    drivers: by driver, all validated values of its file under the keys' names, for drivers without a type here.
+    """
 
     folder: Path
     site: SiteSettings
     clusters: ClusterSettings
     libvirt: LibvirtSettings | None = None
+    drivers: Mapping[str, Mapping[str, object]] = field(default_factory=dict)

@@ -1,0 +1,453 @@
+"""Every key of every configuration file: one row each.
+
+From these rows come the parsing, the defaults, the templates in ``etc/`` and the tables of ``docs/site-config.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pragma_boot.config import netvalues, values
+from pragma_boot.config.settings import Accel
+from pragma_boot.config.values import Parser
+
+SITE_FILE = "site_conf.conf"
+"""The file that a folder must hold to be a site's configuration."""
+
+DRIVERS = ("libvirt", "kvm_rocks", "cloudstack")
+"""Drivers of real sites; ``memory`` beside them runs nothing and serves tests."""
+REPOSITORY_CLASSES = ("local", "http", "cloudfront", "clonezilla")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key: how its value is parsed, what it is when absent, and what to tell about it.
+
+    default: as one would write it in the file; None where absence means something, told by *absent*.
+    required: there is no default. example: as one would write it; for templates, tables and mends.
+    only: for keys of `repository_settings`, the classes that have it (empty: all);
+    required_by: the classes that cannot do without it.
+    secret: the value is never shown.
+    """
+
+    name: str
+    parse: Parser
+    help: str
+    default: object = None
+    example: object = None
+    required: bool = False
+    absent: str = ""
+    aliases: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    required_by: tuple[str, ...] = ()
+    secret: bool = False
+
+
+_REMOTE = ("http", "cloudfront", "clonezilla")
+_CLONEZILLA = ("clonezilla",)
+_CLOUDFRONT = ("cloudfront",)
+
+REPOSITORY_KEYS: tuple[Key, ...] = (
+    Key(
+        "repository_class",
+        values.choice(*REPOSITORY_CLASSES),
+        "Where images come from: a folder of this machine, a web server, CloudFront, or Clonezilla images.",
+        default="local",
+        example="local",
+    ),
+    Key(
+        "repository_dir",
+        values.path,
+        "The folder with the catalog and one folder per image; for remote classes, where they are kept here.",
+        required=True,
+        example="/var/lib/pragma_boot/images",
+    ),
+    Key(
+        "vcdb_filename",
+        values.text,
+        "The catalog's file name: relative to repository_dir, or absolute.",
+        default="vcdb.txt",
+        example="vcdb.txt",
+    ),
+    Key(
+        "cache_dir",
+        values.optional_path,
+        "Where disks that come packed or in parts are kept unpacked.",
+        absent="`cache` in the state folder",
+        example="/var/lib/pragma_boot/cache",
+    ),
+    Key(
+        "repository_url",
+        values.url,
+        "Base URL of the remote repository; for clonezilla also a Google Drive folder's URL or id, or a folder here.",
+        default="",
+        example="https://images.example.org/pragma",
+        required_by=_REMOTE,
+    ),
+    Key(
+        "manifest",
+        values.optional_text,
+        "Name of the file of checksums beside the catalog, when it is not found by itself.",
+        default="",
+        example="SHA256SUMS",
+        only=_REMOTE,
+    ),
+    Key(
+        "ca_file",
+        values.optional_path,
+        "Certificates (PEM) of a private authority that signed the server's.",
+        absent="the system's authorities",
+        example="/etc/ssl/site-ca.pem",
+        only=_REMOTE,
+    ),
+    Key(
+        "keypair_id",
+        values.text,
+        "Id of the CloudFront key pair that signs URLs.",
+        example="APKAEXAMPLE",
+        only=_CLOUDFRONT,
+        required_by=_CLOUDFRONT,
+    ),
+    Key(
+        "private_key_file",
+        values.path,
+        "File with the private key of that pair, readable for its owner only.",
+        example="/etc/pragma_boot/cloudfront.pem",
+        only=_CLOUDFRONT,
+        required_by=_CLOUDFRONT,
+    ),
+    Key(
+        "signature_hash",
+        values.choice("sha1", "sha256"),
+        "Hash that URLs are signed with.",
+        default="sha1",
+        example="sha256",
+        only=_CLOUDFRONT,
+    ),
+    Key(
+        "url_lifetime",
+        values.whole(60, 7 * 86400),
+        "How long a signed URL is good for, seconds.",
+        default=3600,
+        example=86400,
+        only=_CLOUDFRONT,
+    ),
+    Key(
+        "cziso",
+        values.optional_path,
+        "The cziso program, to restore Clonezilla images with it.",
+        absent="images are restored by pragma itself",
+        example="/opt/cziso/bin/cziso",
+        only=_CLONEZILLA,
+    ),
+    Key(
+        "local_image_url",
+        values.text,
+        "What images are restored to: `file://$repository_dir/$imagename` with `.raw`, `.img` or `.qcow2`, or"
+        " `zfs://NAS/POOL/$imagename-vol`. `$repository_dir` is the image's own folder.",
+        example="file://$repository_dir/$imagename.qcow2",
+        only=_CLONEZILLA,
+        required_by=_CLONEZILLA,
+    ),
+    Key(
+        "include_images",
+        values.patterns,
+        "Take only images whose names match (regular expressions, anchored at the start).",
+        default="",
+        example="rocks-.*",
+        only=_CLONEZILLA,
+    ),
+    Key(
+        "exclude_images",
+        values.patterns,
+        "Leave out images whose names match, also where include_images takes them.",
+        default="",
+        example=".*-test",
+        only=_CLONEZILLA,
+    ),
+    Key(
+        "keep_isos",
+        values.boolean,
+        "Keep downloaded ISO files after they were restored.",
+        default=False,
+        example=True,
+        only=_CLONEZILLA,
+    ),
+    Key(
+        "google_api_key",
+        values.optional_text,
+        "API key to list a public Google Drive folder.",
+        default="",
+        example="AIzaExample",
+        only=_CLONEZILLA,
+        secret=True,
+    ),
+    Key(
+        "google_api_endpoint",
+        values.web_url,
+        "Where Google Drive's API is.",
+        default="https://www.googleapis.com",
+        example="http://127.0.0.1:8080",
+        only=_CLONEZILLA,
+    ),
+    Key(
+        "resource_keys",
+        values.text_map,
+        "Resource keys of old shared Google Drive folders, by folder id.",
+        default={},
+        example={"FOLDERID": "0-KEY"},
+        only=_CLONEZILLA,
+        secret=True,
+    ),
+)
+
+SITE_KEYS: tuple[Key, ...] = (
+    Key(
+        "site_ve_driver",
+        values.choice(*DRIVERS, "memory"),
+        "The driver of this site's virtualization engine; its own settings are in DRIVER.conf beside this file.",
+        default="libvirt",
+        example="libvirt",
+    ),
+    Key(
+        "temp_directory",
+        values.path,
+        "Folder for temporary files.",
+        default="/var/tmp",  # noqa: S108 - files in it are made by mkstemp
+        example="/state/partition1/temp",
+        aliases=("temporary_directory",),
+    ),
+    Key(
+        "log_directory",
+        values.path,
+        "Folder for log files, one per command.",
+        absent="`/var/log/pragma_boot` for root, else `log` in the state folder",
+        example="/var/log/pragma_boot",
+    ),
+    Key(
+        "state_directory",
+        values.path,
+        "Folder for the site database, locks, clusters and their disks.",
+        absent="`/var/lib/pragma_boot` for root, else `$XDG_STATE_HOME/pragma_boot`",
+        example="/var/lib/pragma_boot",
+    ),
+    Key(
+        "repository_settings",
+        lambda value: value,  # its entries have rows of their own
+        "Where images come from; the keys in it are below.",
+        required=True,
+        example={"repository_class": "local", "repository_dir": "/var/lib/pragma_boot/images"},
+    ),
+)
+
+_ADDRESS_KEYS: tuple[Key, ...] = (
+    Key(
+        "public_ips",
+        netvalues.pool,
+        'Public addresses for clusters, one each, taken in this order; "FIRST-LAST" stands for a whole range.',
+        required=True,
+        example=["198.51.100.10", "198.51.100.11"],
+    ),
+    Key("netmask", netvalues.netmask, "Mask of the public network.", required=True, example="255.255.255.0"),
+    Key("gw", netvalues.address, "Gateway of the public network.", required=True, example="198.51.100.1"),
+    Key(
+        "dns",
+        netvalues.addresses,
+        "DNS servers for the nodes: one, several with blanks or commas between them, or a list.",
+        required=True,
+        example="198.51.100.1",
+    ),
+    Key(
+        "vlans",
+        netvalues.vlans,
+        "VLAN ids for private networks, one per cluster: a list, or range(FIRST, LAST + 1).",
+        required=True,
+        example=range(22, 24),
+    ),
+    Key(
+        "diskdir",
+        values.optional_path,
+        'Folder for the nodes\' disks, on NFS for example; "" for the usual place.',
+        default="",
+        example="/export/pragma/disks",
+    ),
+    Key(
+        "num_processors_reserved",
+        values.whole(0, 4096),
+        "CPUs of each host that clusters never get.",
+        default=0,
+        example=2,
+    ),
+)
+
+_NODE_KEYS: tuple[Key, ...] = (
+    Key(
+        "private_network",
+        netvalues.interface,
+        "The frontend's address and mask in every cluster's private network.",
+        default="10.1.1.1/16",
+        example="10.7.1.1/16",
+    ),
+    Key(
+        "domain",
+        values.domain,
+        "Domain of a cluster's full name where its public address has no name in the DNS.",
+        default="internal",
+        example="clusters.example.org",
+    ),
+    Key("cpus_per_node", values.whole(1, 1024), "Most CPUs of one compute node.", default=2, example=4),
+    Key("memory", values.whole(64, 16 * 1024 * 1024), "Memory of a node, MiB.", default=2048, example=4096),
+    Key(
+        "wait",
+        values.wait,
+        "How long boot waits for nodes to be ready, seconds; False: not at all.",
+        default=600,
+        example=False,
+    ),
+    Key(
+        "shutdown_grace",
+        values.seconds(0, 3600),
+        "How long a node may take to shut down before it is switched off, seconds.",
+        default=60,
+        example=120,
+    ),
+    Key("parallel", values.whole(1, 256), "Nodes that are made ready at the same time.", default=4, example=8),
+    Key(
+        "additional_interfaces",
+        netvalues.additional_interfaces,
+        "Further networks that clusters may ask for, each with the host's interface on it, or with bridge, type"
+        " (bridge or openvswitch), vlan, mtu and cidr.",
+        default={},
+        example={"openflow": "ovs"},
+    ),
+    Key(
+        "ent",
+        netvalues.ent,
+        "The PRAGMA-ENT network of an ENT site.",
+        default={},
+        example={"subnet_name": "openflow", "interface_name": "ovs"},
+    ),
+)
+
+_LIBVIRT_KEYS: tuple[Key, ...] = (
+    Key(
+        "hosts",
+        values.uris,
+        "libvirt URI of each host that runs nodes.",
+        default=["qemu:///system"],
+        example=["qemu:///system"],
+    ),
+    Key(
+        "public_network",
+        netvalues.public_network,
+        'How the public network is reached: {"nat": NAME}, a NAT network that pragma creates, or {"bridge": DEVICE}.',
+        default={"nat": "pragma-public"},
+        example={"bridge": "br0"},
+    ),
+    Key(
+        "accel",
+        values.choice(*Accel),
+        "Acceleration: auto takes KVM where it is proved to work, else TCG.",
+        default="auto",
+        example="tcg",
+    ),
+    Key(
+        "direct_kernel",
+        values.boolean,
+        "Start a node's kernel directly the first time, which spares the boot loader's slow start.",
+        default=True,
+        example=False,
+    ),
+)
+
+_ROCKS_KEYS: tuple[Key, ...] = (
+    Key(
+        "available_containers",
+        values.words,
+        "VM containers that may host nodes: a list, or one text with blanks.",
+        default="",
+        example="vm-container-0-0 vm-container-0-1",
+        absent="all",
+    ),
+    Key(
+        "rocks",
+        values.command,
+        "The rocks program; words before it, of sudo or ssh say, are allowed.",
+        default="/opt/rocks/bin/rocks",
+        example="sudo /opt/rocks/bin/rocks",
+    ),
+)
+
+_CLOUDSTACK_KEYS: tuple[Key, ...] = (
+    Key(
+        "baseurl",
+        values.web_url,
+        "URL of the CloudStack API.",
+        required=True,
+        example="https://cloud.example.org:8080/client/api",
+    ),
+    Key("apikey", values.text, "Your API key.", required=True, example="API-KEY", secret=True),
+    Key("secretkey", values.text, "Your secret key.", required=True, example="SECRET-KEY", secret=True),
+    Key(
+        "templatefilter",
+        values.choice(
+            "featured", "community", "self", "selfexecutable", "shared", "sharedexecutable", "executable", "all"
+        ),
+        "Which templates are looked at.",
+        default="community",
+        example="executable",
+    ),
+    Key(
+        "networkoffering",
+        values.text,
+        "Name of the network offering for private networks.",
+        default="DefaultIsolatedNetworkOfferingWithSourceNatService",
+        example="DefaultIsolatedNetworkOfferingWithSourceNatService",
+    ),
+    Key("zone", values.optional_text, "Name of the zone; needed where there are several.", default="", example="zone1"),
+    Key(
+        "public_network",
+        values.optional_text,
+        "Name or id of an existing network for the public side.",
+        default="",
+        example="shared-net",
+    ),
+    Key(
+        "service_offerings",
+        values.words,
+        "Names of the service offerings for nodes, as a list.",
+        default=[],
+        example=["Medium Instance"],
+        absent="chosen by CPUs and memory",
+    ),
+    Key("ports", values.ports, "TCP ports of a frontend that are open.", default=[22, 80, 443], example=[22]),
+    Key(
+        "ca_file",
+        values.optional_path,
+        "Certificates (PEM) of a private authority that signed the server's.",
+        absent="the system's authorities",
+        example="/etc/ssl/site-ca.pem",
+    ),
+    Key("timeout", values.seconds(1, 600), "How long the server may take to answer, seconds.", default=30, example=60),
+    Key("anti_affinity", values.boolean, "Ask for different hosts for a cluster's nodes.", default=False, example=True),
+    Key("dns", netvalues.addresses, "DNS servers for the nodes.", default=[], example="198.51.100.1"),
+)
+
+DRIVER_KEYS: Mapping[str, tuple[Key, ...]] = {
+    "libvirt": _ADDRESS_KEYS + _LIBVIRT_KEYS + _NODE_KEYS,
+    "kvm_rocks": _ADDRESS_KEYS + _ROCKS_KEYS + _NODE_KEYS,
+    "cloudstack": _CLOUDSTACK_KEYS + _NODE_KEYS,
+    "memory": _ADDRESS_KEYS + _NODE_KEYS,
+}
+"""The rows of each driver's file, by driver."""
+
+
+def driver_file(driver: str) -> str:
+    """The name of a driver's own file."""
+    return f"{driver}.conf"
+
+
+def repository_keys(repository_class: str) -> tuple[Key, ...]:
+    """The rows that a repository class has."""
+    return tuple(key for key in REPOSITORY_KEYS if not key.only or repository_class in key.only)
