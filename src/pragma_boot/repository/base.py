@@ -5,7 +5,9 @@ Implementations: `local` (and later http, cloudfront, clonezilla). Each passes t
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from pragma_boot.model import Catalog, Image, ImageName, LocalImage, ProgressSink, no_progress
@@ -65,4 +67,12 @@ class Repository(Protocol):
         """Have every image of the catalog here; one image's failure does not stop the rest.
 
         Raises RepositoryError only when the catalog cannot be read.
+        """
+
+    def prune(self, in_use: Collection[Path]) -> tuple[Path, ...]:
+        """Remove the assembled disks that no offered image needs any more; returns what is gone.
+
+        in_use: backing files of the clusters' disks, which stay. An image that changed gets a new file, so that
+        clusters of its older form keep theirs; this is how the older ones go at last.
+        Raises PragmaError when one cannot be removed, or the catalog cannot be read.
         """
