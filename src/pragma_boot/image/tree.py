@@ -1,0 +1,140 @@
+"""The folders of one ext file system as far as they were looked at, and the walk through them.
+
+Symbolic links are resolved here, inside the image: what a link says is a text of the image, never a host's path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from pragma_boot.errors import GuestError
+from pragma_boot.image.debugfs import ROOT_INODE, Debugfs, Inode
+
+_LINKS = 40
+
+
+@dataclass(slots=True)
+class Node:
+    """A file or folder; changes while edits are planned.
+
+    inode: what is on the disk; None for what the plan has made itself.
+    children: a folder's entries, None when they were not read yet.
+    """
+
+    is_dir: bool
+    inode: Inode | None = None
+    children: dict[str, Node] | None = None
+    link: str | None = None
+
+    @property
+    def is_link(self) -> bool:
+        """Whether it is a symbolic link."""
+        return self.link is not None or (self.inode is not None and self.inode.is_link)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a path leads: the *folders* from the root to the parent, its *names*, and the *node* there, if any.
+
+    names has one name for each folder (the child's); missing parents have no folder, so it may be longer. The
+    root itself has neither.
+    """
+
+    folders: tuple[Node, ...]
+    names: tuple[str, ...]
+    node: Node | None
+
+    @property
+    def path(self) -> str:
+        """The path without links, ``.`` and ``..``."""
+        return "/" + "/".join(self.names)
+
+
+def parts_of(path: str) -> list[str]:
+    """The names in an absolute guest path. Raises GuestError for a relative one or one with ``..``."""
+    if not path.startswith("/") or ".." in path.split("/"):
+        raise GuestError(f"{path!r} is no absolute path in an image")
+    return [part for part in path.split("/") if part not in ("", ".")]
+
+
+class Tree:
+    """A lazily read model of the file system that *debugfs* opens."""
+
+    def __init__(self, debugfs: Debugfs) -> None:
+        self._debugfs = debugfs
+        self._listings: dict[int, dict[str, Inode]] = {}
+        self.root = Node(True)
+        self.forget()
+
+    def forget(self) -> None:
+        """Read everything anew from now on: the file system was changed."""
+        self._listings.clear()
+        self.root = Node(True, Inode(ROOT_INODE, 0o040755, 0, 0, 0))
+
+    def prefetch(self, paths: Iterable[str]) -> None:
+        """Read all folders on the way to *paths* in one go; a matter of speed only."""
+        parents = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
+        self._listings |= self._debugfs.listings(sorted(parents))
+
+    def children(self, folder: Node) -> dict[str, Node]:
+        """A folder's entries, read when needed."""
+        if folder.children is None:
+            folder.children = {}
+            if folder.inode:
+                entries = self._listing(folder.inode)
+                folder.children = {name: Node(i.is_dir, i) for name, i in entries.items() if name != "."}
+        return folder.children
+
+    def link_target(self, node: Node) -> str:
+        """What a symbolic link says."""
+        if node.link is None:
+            assert node.inode is not None
+            node.link = self._debugfs.link_target(node.inode)
+        return node.link
+
+    def walk(self, path: str, *, follow: bool = True) -> Place:
+        """Go to *path*; links in folders are followed, the last name only with *follow*.
+
+        Raises GuestError for a chain of more than 40 links. A file where a folder is needed ends the walk: node is
+        None then, as for what is not there.
+        """
+        todo, links = parts_of(path)[::-1], 0
+        folders: list[Node] = []
+        names: list[str] = []
+        node: Node | None = self.root
+        while todo:
+            name = todo.pop()
+            if name in ("", "."):
+                continue
+            if name == "..":
+                node = folders.pop() if folders and len(folders) == len(names) else node
+                del names[-1:]
+                continue
+            if node and node.is_dir:
+                folders.append(node)
+            child = self.children(node).get(name) if node and node.is_dir else None
+            if child and child.is_link and (todo or follow):
+                links += 1
+                if links > _LINKS:
+                    raise GuestError(f"too many symbolic links on the way to {path}", resolution="mend the image")
+                target = self.link_target(child)
+                todo += target.split("/")[::-1]
+                node = folders.pop()
+                if target.startswith("/"):
+                    node, folders, names = self.root, [], []
+                continue
+            names.append(name)
+            node = child
+        return Place(tuple(folders), tuple(names), node)
+
+    def _listing(self, inode: Inode) -> dict[str, Inode]:
+        if inode.number not in self._listings:
+            self._listings |= self._debugfs.listings([f"<{inode.number}>"])
+        try:
+            return self._listings[inode.number]
+        except KeyError:
+            raise GuestError(
+                "a folder in the image cannot be read", resolution="repair the image with 'e2fsck -f'"
+            ) from None
