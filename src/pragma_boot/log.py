@@ -12,11 +12,15 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TextIO
 
 from pragma_boot.errors import PragmaError
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
+
+TOLD = "told"
+"""Key of `extra` for records whose reader has been told already: they go to the log file only."""
 
 _ROOT = "pragma_boot"
 _MASK = "********"
@@ -82,8 +86,23 @@ def default_logfile(folder: Path, command: str) -> Path:
     return folder / f"pragma-{command}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
 
 
+class _Console(logging.StreamHandler[TextIO]):
+    """Writes to what standard error is just now: a progress view stands in for it while it draws."""
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, _: TextIO) -> None:
+        """Nothing to keep; the base class sets it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not getattr(record, TOLD, False) and bool(super().filter(record))
+
+
 def _console() -> logging.Handler:
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Console()
     handler.setLevel(logging.WARNING)
     handler.setFormatter(logging.Formatter("pragma: %(levelname)s: %(message)s"))
     handler.addFilter(_mask)

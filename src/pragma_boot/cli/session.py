@@ -1,0 +1,74 @@
+"""One run of one command: where its output goes, its log, its progress, and the site it works on."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pragma_boot import log
+from pragma_boot.cli import render
+from pragma_boot.errors import PragmaError
+
+if TYPE_CHECKING:
+    from pragma_boot.cli.site import SiteAccess
+    from pragma_boot.model import ProgressSink
+
+_log = logging.getLogger(__name__)
+
+
+class Session:
+    """What every command gets. Results go to standard output, all else to standard error."""
+
+    def __init__(self, site: SiteAccess, argv: Sequence[str]) -> None:
+        self.site = site
+        self.argv = tuple(argv)
+        self.quiet = False
+        self.logfile: Path | None = None
+
+    def begin(self, words: str, *, keeps_log: bool, logfile: Path | None, loglevel: str, quiet: bool) -> None:
+        """Set logging up: to *logfile*, else to a new file of log_directory for commands that keep a log.
+
+        Raises PragmaError when *logfile* cannot be written, ConfigError when log_directory must be known and is not.
+        """
+        self.quiet = quiet
+        log.set_up(logfile, loglevel)
+        self.logfile = logfile
+        if keeps_log and not logfile:
+            self._default_log(words, loglevel)
+        if self.logfile:
+            _log.info("%s", shlex.join(["pragma", *self.argv]))
+
+    def out(self, text: str) -> None:
+        """Write a result; *text* ends in a newline."""
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    def note(self, text: str) -> None:
+        """Tell what a person may want to know; silent with quiet=yes."""
+        if not self.quiet:
+            sys.stderr.write(f"pragma: note: {render.printable(text)}\n")
+
+    def warn(self, *texts: str) -> None:
+        """Tell what is probably wrong."""
+        for text in texts:
+            sys.stderr.write(f"pragma: warning: {render.printable(text)}\n")
+
+    def progress(self, subjects: Iterable[str] = ()) -> AbstractContextManager[ProgressSink]:
+        """Show progress while a block runs; *subjects* are the lines that are known beforehand."""
+        from pragma_boot.cli.progress import show  # noqa: PLC0415 - quick commands have none
+
+        return show(sys.stderr, quiet=self.quiet, subjects=subjects)
+
+    def _default_log(self, words: str, loglevel: str) -> None:
+        path = log.default_logfile(self.site.log_directory(), words.replace(" ", "-"))
+        try:
+            log.set_up(path, loglevel)
+        except PragmaError as error:
+            self.warn(f"{error.message} ({error.details}): this command keeps no log; say logfile=FILE to have one")
+        else:
+            self.logfile = path
