@@ -15,13 +15,15 @@ TAIL = 64 * 1024
 
 _READ = 1024 * 1024
 _LINE = 4096
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[()*+][0-9A-Za-z]|[@-_=>78])")
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[()*+][0-9A-Za-z]|[@-_=>78c])")
+_JUMPS = re.compile(r"\x1bc|\x1b\[[\d;]*[HfJ]")
+"""A firmware's or boot loader's way to begin a line: clear the screen, or go to a place on it."""
 _LINE_ENDS = re.compile(r"[\r\n]+")
 
 
 def plain(text: str) -> str:
     """The text without a terminal's escape sequences, its line ends all newlines."""
-    return _ESCAPES.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
+    return _ESCAPES.sub("", _JUMPS.sub("\n", text)).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def clean(text: str, width: int = 160) -> str:
@@ -73,9 +75,9 @@ class ConsoleLog:
         self._rest = rest[-_LINE:]
         return [line for line in whole if line]
 
-    def last_lines(self, count: int = 8) -> list[str]:
+    def last_lines(self, count: int = 10) -> list[str]:
         """The last lines that say anything, cleaned for a message."""
-        cleaned = (clean(line) for line in _LINE_ENDS.split(self.tail[-TAIL // 4 :]))
+        cleaned = (clean(line) for line in plain(self.tail[-TAIL // 4 :]).split("\n"))
         return [line for line in cleaned if line][-count:]
 
     def _open(self, offset: int) -> bool:

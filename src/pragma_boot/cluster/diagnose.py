@@ -14,7 +14,7 @@ from pragma_boot.cluster.console import clean, plain
 from pragma_boot.model import NodeState
 
 RESTARTS = 3
-"""So many kernel starts in one console are a node that starts over and over."""
+"""So many starts of the firmware or the kernel in one console are a node that starts over and over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ _SIGNS: tuple[tuple[re.Pattern[str], Cause], ...] = tuple(
         ),
     )
 )
-_KERNEL_START = re.compile(_T + r"Linux version \d", re.MULTILINE)
+_STARTS = tuple(re.compile(pattern, re.MULTILINE) for pattern in (_T + r"Linux version \d", r"^SeaBIOS \(version"))
 
 _NOT_RUNNING = {
     NodeState.SHUTDOWN: Cause(
@@ -168,7 +168,7 @@ _SILENT = Cause(
 _RESTARTS = Cause(
     "restarts",
     "it starts over and over",
-    "read its console: it restarts after a panic or because a service asks for it",
+    "give it more memory with mem=MIB; if that does not help, its console tells what went before each restart",
 )
 _NO_REPORT = Cause(
     "no-report",
@@ -234,7 +234,7 @@ def _explanations(text: str, last_report: str | None, state: NodeState, accel: s
         yield sign
     if state in _NOT_RUNNING:
         yield _NOT_RUNNING[state]
-    if len(_KERNEL_START.findall(text)) >= RESTARTS:
+    if max(len(start.findall(text)) for start in _STARTS) >= RESTARTS:
         yield _RESTARTS
     if sign:
         yield sign

@@ -108,12 +108,26 @@ def test_a_node_that_boots_but_never_reports() -> None:
     assert diagnose(BOOTED, None, NodeState.ACTIVE).code == "no-report"
 
 
-def test_a_node_that_restarts_again_and_again() -> None:
-    assert diagnose(BOOTED * 3, None, NodeState.ACTIVE).code == "restarts"
+@pytest.mark.parametrize("start", [BOOTED, "\x1bc\x1b[?7l\x1b[2J\x1b[0mSeaBIOS (version 1.16)\r\nBooting from ROM..."])
+def test_a_node_that_restarts_again_and_again(start: str) -> None:
+    assert diagnose(start * 3, None, NodeState.ACTIVE).code == "restarts"
 
 
-def test_escape_sequences_do_not_hide_a_sign() -> None:
-    assert fatal_sign("\x1b[2J\x1b[01;01H\x1b[0;37mNo bootable device.\r\n")
+@pytest.mark.parametrize(
+    ("code", "console"),
+    [
+        ("no-boot-device", "\x1b[2J\x1b[01;01H\x1b[0;37mNo bootable device.\r\n"),
+        (
+            "kernel-panic",
+            "Booting from ROM..\x1bc\x1b[?7l\x1b[2J[    1.84] Kernel panic - not syncing: Fatal exception\r\n",
+        ),
+        ("boot-loader", "GRUB loading.\x1b[4;1Herror: no such partition.\x1b[5;1Hgrub rescue> "),
+    ],
+)
+def test_screen_control_does_not_hide_a_sign(code: str, console: str) -> None:
+    cause = fatal_sign(console)
+    assert cause is not None
+    assert cause.code == code
 
 
 @pytest.mark.parametrize(

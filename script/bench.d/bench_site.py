@@ -1,0 +1,132 @@
+"""What the sections of script/bench share: a site of their own, the rows they print, and `pragma` as a subprocess."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PRAGMA = CHECKOUT / "bin/pragma"
+BASE = Path("/var/tmp/pragma-bench")
+"""Images are kept here from one bench to the next; QEMU's user must be able to look into it."""
+
+
+def row(
+    what: str,
+    samples: Sequence[float],
+    unit: str,
+    *,
+    target: str = "",
+    most: float | None = None,
+) -> dict[str, object]:
+    """One line of the table: the median of *samples*; *most* is the target as a number."""
+    value = statistics.median(samples)
+    met = None if most is None else value <= most
+    return {"what": what, "value": value, "unit": unit, "target": target, "met": met, "samples": list(samples)}
+
+
+def note(text: str) -> None:
+    """Tell how far the bench is."""
+    print(f"  … {text}", file=sys.stderr, flush=True)
+
+
+def done(rows: Sequence[dict[str, object]]) -> None:
+    """Hand the rows to script/bench."""
+    json.dump(list(rows), sys.stdout)
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Seconds that *action* takes."""
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+class BenchSite:
+    """A site in a folder of its own: configuration, state, logs and an ssh key; images are shared."""
+
+    def __init__(self, folder: Path, *, memory: int, clusters: int = 8) -> None:
+        self.folder = folder
+        self.images = BASE / "images"
+        self.images.mkdir(parents=True, exist_ok=True)
+        for path in (BASE, self.images, folder):
+            path.chmod(0o755)
+        self.key = folder / "id_bench"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key], check=True)
+        self._configure(memory, clusters)
+
+    def _configure(self, memory: int, clusters: int) -> None:
+        etc = self.folder / "etc"
+        etc.mkdir()
+        (etc / "site_conf.conf").write_text(
+            f"site_ve_driver = 'libvirt'\n"
+            f"state_directory = '{self.folder / 'state'}'\n"
+            f"log_directory = '{self.folder / 'log'}'\n"
+            f"repository_settings = {{'repository_class': 'local', 'repository_dir': '{self.images}'}}\n"
+        )
+        (etc / "libvirt.conf").write_text(
+            f"public_ips = {self.addresses(clusters)!r}\n"
+            f"netmask = '255.255.0.0'\ngw = '198.18.0.1'\ndns = '198.18.0.1'\n"
+            f"vlans = range(100, {100 + clusters})\n"
+            f"public_network = {{'nat': 'pragma-bench'}}\n"
+            f"private_network = '10.201.1.1/16'\n"
+            f"cpus_per_node = 1\nmemory = {memory}\nshutdown_grace = 1\n"
+        )
+
+    @staticmethod
+    def addresses(count: int) -> list[str]:
+        """Public addresses, of a block that is set aside for benchmarks (RFC 2544)."""
+        return [f"198.18.{1 + index // 250}.{1 + index % 250}" for index in range(count)]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For `pragma` to find this site."""
+        return {**os.environ, "PRAGMA_BOOT_ETC": str(self.folder / "etc"), "NO_COLOR": "1"}
+
+    def pragma(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run pragma; ends the bench when it fails."""
+        finished = self.try_pragma(*words)
+        if finished.returncode != 0:
+            sys.exit(f"bench: pragma {' '.join(words)} failed:\n{finished.stderr}")
+        return finished
+
+    def try_pragma(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run pragma, however it ends."""
+        return subprocess.run(
+            [PRAGMA, *words],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def need_image(self, name: str) -> None:
+        """Build the image of that flavour unless an earlier bench did."""
+        if not (self.images / name).is_dir():
+            note(f"building the {name} image")
+            self.pragma("image", "build", name, f"flavour={name}")
+
+
+@contextmanager
+def bench_site(*, memory: int, clusters: int = 8) -> Iterator[BenchSite]:
+    """A site that is gone afterwards, its public network included."""
+    BASE.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="site-", dir=BASE))
+    try:
+        yield BenchSite(folder, memory=memory, clusters=clusters)
+    finally:
+        for command in ("net-destroy", "net-undefine"):
+            subprocess.run(
+                ["virsh", "-q", "-c", "qemu:///system", command, "pragma-bench"], capture_output=True, check=False
+            )
+        shutil.rmtree(folder, ignore_errors=True)
