@@ -1,0 +1,146 @@
+"""The node's own report of its readiness: a script, what it has to check, and who starts it at each boot."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from importlib import resources
+from ipaddress import IPv4Address
+
+from pragma_boot.image.base import Edit, Symlink, Write
+from pragma_boot.image.profile import MARK, GuestProfile, Hook
+from pragma_boot.image.render import nat
+from pragma_boot.image.render.target import Target, block, without_block
+from pragma_boot.model import PRIVATE, REPORT_MARK, Nic
+
+CAUSES: Mapping[str, str] = {
+    "no-hostname": "its host name is not set: the image's boot did not get far, or something renames it",
+    "no-device": "it has no network device with the MAC of this network (a driver missing in the image?)",
+    "no-carrier": "the network device is down or its cable is out",
+    "no-address": "the address is not on its device: the image's network service did not take the configuration",
+    "disk-full": "its root file system is full",
+    "no-key": "root's authorized_keys lacks the cluster's key",
+    "no-sshd": "nothing listens on port 22",
+    "no-frontend": "it cannot resolve or reach the frontend",
+    "no-compute": "root on the frontend cannot log in to this compute node",
+}
+"""What the first word of a report's CAUSE means; the words after it are a network, an address or a node."""
+
+REPORT = "/etc/pragma/report"
+_UNIT = "/etc/systemd/system/{name}"
+_WANTED = "/etc/systemd/system/multi-user.target.wants/{name}"
+
+
+def can_report(profile: GuestProfile) -> bool:
+    """Whether nodes of this image tell on their console when they are ready (`REPORT_MARK`)."""
+    return profile.legacy is None and profile.ed25519 and profile.hook is not Hook.NONE
+
+
+def report(target: Target) -> list[Edit]:
+    """The script, its facts, and what starts them (and address translation) at each boot."""
+    script = resources.files("pragma_boot.image.render").joinpath("report.sh").read_bytes()
+    edits: list[Edit] = [
+        Write("/etc/pragma/node", _facts(target).encode(), 0o644),
+        Write(REPORT, script.replace(b"@REPORT_MARK@", REPORT_MARK.encode()), 0o755),
+    ]
+    return edits + _hook(target)
+
+
+def _facts(target: Target) -> str:
+    frontend = target.allocation.frontend
+    facts = {
+        "name": str(target.node.name),
+        "role": str(target.node.role),
+        "hostname": target.hostname,
+        "nics": " ".join(map(_nic, target.node.nics)),
+        "key": target.access.cluster.public.split()[1],
+        "frontend": str(frontend.name),
+        "frontend_ip": str(frontend.nic(PRIVATE).address.ip),
+        "computes": " ".join(f"{node.name},{node.nic(PRIVATE).address.ip}" for node in target.allocation.computes),
+    }
+    return "".join((f"{MARK}\n", *(f"{key}={shlex.quote(value)}\n" for key, value in facts.items())))
+
+
+def _nic(nic: Nic) -> str:
+    """network,mac,address,destination,mask: the last two as /proc/net/route has them."""
+    network = nic.address.network
+    return f"{nic.network},{nic.mac},{nic.address.ip},{_hex(network.network_address)},{_hex(network.netmask)}"
+
+
+def _hex(address: IPv4Address) -> str:
+    return address.packed[::-1].hex().upper()
+
+
+def _hook(target: Target) -> list[Edit]:
+    hook, translate = target.profile.hook, nat.needs_script(target)
+    if hook is Hook.SYSTEMD:
+        edits = _service("pragma-report.service", _REPORT_UNIT)
+        return edits + (_service("pragma-nat.service", _NAT_UNIT) if translate else [])
+    up = ["[ ! -x /etc/pragma/network ] || /bin/sh /etc/pragma/network"]
+    lines = [*up, *([f"/bin/sh {nat.SCRIPT}"] if translate else []), f"/bin/sh {REPORT} < /dev/null > /dev/null 2>&1 &"]
+    if hook is Hook.LOCAL_D:
+        return [Write("/etc/local.d/pragma.start", "\n".join(["#!/bin/sh", MARK, *lines, ""]).encode(), 0o755)]
+    return [_rc_local(target, lines)] if hook is Hook.RC_LOCAL else []
+
+
+def _rc_local(target: Target, lines: list[str]) -> Write:
+    """Our lines come first: the file often ends in `exit 0`."""
+    path = "/etc/rc.d/rc.local" if target.profile.text("/etc/rc.d/rc.local") else "/etc/rc.local"
+    old = without_block(target.profile.text(path))
+    first, _, rest = old.partition("\n")
+    if not first.startswith("#!"):
+        first, rest = "#!/bin/sh", old
+    return Write(path, f"{first}\n{block(lines)}{rest}".encode(), 0o755)
+
+
+def _service(name: str, text: str) -> list[Edit]:
+    unit = _UNIT.format(name=name)
+    return [Write(unit, text.encode()), Symlink(_WANTED.format(name=name), unit)]
+
+
+def network_service(target: Target) -> list[Edit]:
+    """The unit that runs our own network script, where systemd is the image's only service."""
+    return _service("pragma-network.service", _NETWORK_UNIT) if target.profile.systemd else []
+
+
+_REPORT_UNIT = f"""{MARK}
+[Unit]
+Description=Tell on the console when this node of a virtual cluster is ready
+
+[Service]
+ExecStart=/bin/sh {REPORT}
+StandardOutput=null
+
+[Install]
+WantedBy=multi-user.target
+"""
+_NAT_UNIT = f"""{MARK}
+[Unit]
+Description=Let compute nodes out through this frontend
+After=network-pre.target nftables.service iptables.service firewalld.service
+ReloadPropagatedFrom=nftables.service firewalld.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh {nat.SCRIPT}
+ExecReload=/bin/sh {nat.SCRIPT}
+
+[Install]
+WantedBy=multi-user.target
+"""
+_NETWORK_UNIT = f"""{MARK}
+[Unit]
+Description=Bring up the networks of this node of a virtual cluster
+After=systemd-udev-settle.service
+Before=network.target
+Wants=network.target systemd-udev-settle.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh /etc/pragma/network
+
+[Install]
+WantedBy=multi-user.target
+"""

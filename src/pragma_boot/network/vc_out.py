@@ -1,0 +1,112 @@
+"""Write vc-out.xml: the one form that every known consumer accepts (guest.md 3.3 and 3.4).
+
+Both the old places (`public@fqdn`, `node@ip`) and the new ones (`frontend@fqdn`, NIC children) are filled; below
+`<frontend>`, `<compute>` and `<node>` stands nothing but NICs, because consumers take every child there for one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pragma_boot.errors import UsageError
+from pragma_boot.model import PRIVATE, PUBLIC, Allocation, Nic, NodeAllocation, Role
+
+if TYPE_CHECKING:
+    from lxml.etree import _Element
+
+_TAG = re.compile(r"[a-z][a-z0-9_]*")
+_DECLARATION = b'<?xml version="1.0" encoding="utf-8"?>\n'
+
+
+def document(allocation: Allocation, node: NodeAllocation, keys: Sequence[str]) -> bytes:
+    """The vc-out document of one node: ASCII, LF, a frontend's or a compute node's by its role.
+
+    keys: authorized_keys lines; with none there is no `<key>` (an empty one crashes consumers).
+    The file that holds it is to be 0600: other parts of the site may put secrets into it.
+
+    Raises UsageError for a network whose name cannot be an XML tag, or that a node is on twice.
+    """
+    from lxml import etree  # noqa: PLC0415 - slow to import
+
+    for member in allocation.nodes:
+        _check(member)
+    root = etree.Element("vc", version="2.0")
+    if node.role is Role.FRONTEND:
+        _frontend(root, allocation)
+    else:
+        _compute(root, allocation, node)
+    network = _add(root, "network")
+    dns = allocation.dns or (allocation.frontend.nic(PRIVATE).address.ip,)  # never empty: rule 6
+    _add(network, "dns", ip=",".join(map(str, dns)), search="local", domain="")
+    if keys:
+        _add(root, "key").text = "\n".join(keys)
+    etree.indent(root)
+    extension = _add(root, "pragma", version="1")
+    _add(extension, "cluster", name=allocation.cluster)
+    if node.role is Role.FRONTEND:
+        _add(extension, "nat", enabled="yes" if allocation.computes else "no")
+    root[-2].tail, extension.tail = "\n  ", "\n"
+    return _DECLARATION + etree.tostring(root, encoding="us-ascii", xml_declaration=False) + b"\n"
+
+
+def _frontend(root: _Element, allocation: Allocation) -> None:
+    frontend = allocation.frontend
+    gateway = str(next((nic.gateway for nic in frontend.nics if nic.gateway), ""))
+    names = {"fqdn": allocation.fqdn, "name": str(frontend.name), "gw": gateway}
+    element = _add(root, "frontend", **names)
+    for nic in frontend.nics:
+        _nic(element, nic, **(names if nic.network == PUBLIC else {}))
+    computes = _add(root, "compute", count=str(len(allocation.computes)))
+    home = str(frontend.nic(PRIVATE).address.ip)
+    for node in allocation.computes:
+        private = node.nic(PRIVATE)
+        about = {"name": str(node.name), "cpus": str(node.cpus), "gw": home}
+        entry = _add(computes, "node", **about, ip=str(private.address.ip), mac=private.mac.lower())
+        for nic in node.nics:
+            _nic(entry, nic)
+
+
+def _compute(root: _Element, allocation: Allocation, node: NodeAllocation) -> None:
+    frontend = _add(root, "frontend", fqdn=allocation.fqdn, name=str(allocation.frontend.name))
+    _add(frontend, "public", fqdn=allocation.fqdn)
+    home = str(allocation.frontend.nic(PRIVATE).address.ip)  # route, resolver and frontend to consumers: guest.md 3.2
+    element = _add(root, "compute", name=str(node.name), gw=home, cpus=str(node.cpus))
+    for nic in node.nics:
+        _nic(element, nic, **({"fqdn": str(node.name), "gw": home} if nic.network == PRIVATE else {}))
+
+
+def _nic(parent: _Element, nic: Nic, **more: str) -> None:
+    address = nic.address
+    _add(
+        parent,
+        nic.network,
+        ip=str(address.ip),
+        netmask=str(address.netmask),
+        mac=nic.mac.lower(),
+        mtu=str(nic.mtu),
+        subnet=str(address.network.network_address),
+        **more,
+    )
+
+
+def _add(parent: _Element, tag: str, **attributes: str) -> _Element:
+    from lxml import etree  # noqa: PLC0415
+
+    element = etree.SubElement(parent, tag)
+    for name, value in attributes.items():
+        element.set(name, value)
+    return element
+
+
+def _check(node: NodeAllocation) -> None:
+    tags = [nic.network for nic in node.nics]
+    wrong = next((tag for tag in tags if not _TAG.fullmatch(tag) or tags.count(tag) > 1), None)
+    if wrong is None and node.role is Role.COMPUTE and PUBLIC in tags:
+        wrong = PUBLIC  # consumers would write the alias "None" into /etc/hosts: rule 4
+    if wrong is not None:
+        raise UsageError(
+            f"{wrong!r} cannot be a network of {node.name}",
+            resolution="name each network once, with a-z, 0-9 and '_', a letter first; no compute node is on 'public'",
+        )
