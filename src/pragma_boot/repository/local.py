@@ -82,7 +82,7 @@ class LocalRepository:
         """Remove assembled disks that no image needs any more; see `Repository.prune`."""
         gone: list[Path] = []
         offered = {entry.name for entry in self.catalog().entries}
-        for folder in sorted(self._settings.cache.glob("*/")):
+        for folder in sorted({disk.parent for disk in self._settings.cache.glob("*/*.disk")}):
             name = ImageName(folder.name)
             with files.lock(self._lock(name)):
                 current = self._current(name) if name in offered else set()

@@ -316,6 +316,8 @@ class _Reader:
         old = chosen.find("ip")
         address = old.get("address") if old else _text(chosen.find("ipaddress"))
         mask = old.get("netmask") if old else _text(chosen.find("netmask"))
+        if not address and not mask:
+            return None
         try:
             return _frontend_side(IPv4Interface(f"{address}/{mask}"))
         except ValueError:

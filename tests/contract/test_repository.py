@@ -1,0 +1,144 @@
+"""What every repository class promises (repository/base.py)."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fakes.repository import DISK, Folder, MemoryRepository
+from pragma_boot.errors import ImageError, ImageNotFoundError
+from pragma_boot.model import PHASES, Progress, Role, image_name
+from pragma_boot.repository.base import Repository
+from pragma_boot.repository.local import LocalRepository
+
+DEMO, BROKEN = image_name("demo"), image_name("broken")
+
+
+@dataclass
+class Case:
+    """A repository under test, and what only its own kind knows how to do to it."""
+
+    repository: Repository
+    offer: Callable[[str], object]
+    offer_broken: Callable[[str], object]
+    withdraw: Callable[[str], object]
+
+
+def memory(tmp_path: Path) -> Case:
+    fake = MemoryRepository(tmp_path)
+    return Case(fake, fake.offer, lambda name: fake.offer(name, broken=True), fake.withdraw)
+
+
+def local_packed(tmp_path: Path) -> Case:
+    folder = Folder(tmp_path)
+
+    def withdraw(name: str) -> None:
+        lines = folder.settings.catalog.read_text().splitlines(keepends=True)
+        folder.settings.catalog.write_text("".join(line for line in lines if not line.startswith(f"{name},")))
+        shutil.rmtree(folder.root / name)
+
+    def offer_broken(name: str) -> None:
+        (folder.add_gzip(name) / "disk.img.gz").unlink()
+
+    return Case(LocalRepository(folder.settings, folder.locks), folder.add_gzip, offer_broken, withdraw)
+
+
+@pytest.fixture(params=[memory, local_packed])
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
+    made: Case = request.param(tmp_path)
+    made.offer("demo")
+    return made
+
+
+def test_catalog_names_what_is_offered_in_order(case: Case) -> None:
+    case.offer("centos")
+    catalog = case.repository.catalog()
+    assert [entry.name for entry in catalog.entries] == ["demo", "centos"]
+    assert catalog.warnings == ()
+
+
+def test_describe_tells_name_architecture_and_source(case: Case) -> None:
+    image = case.repository.describe(DEMO)
+    assert (image.name, image.arch) == (DEMO, "x86_64")
+    assert image.for_role(Role.COMPUTE) == image.frontend
+
+
+def test_describe_of_an_unknown_name_names_the_nearest(case: Case) -> None:
+    with pytest.raises(ImageNotFoundError) as caught:
+        case.repository.describe(image_name("demoo"))
+    assert "demo?" in (caught.value.resolution or "")
+
+
+def test_nothing_is_cached_before_the_first_fetch(case: Case) -> None:
+    assert case.repository.cached(case.repository.describe(DEMO)) is None
+
+
+def test_fetch_gives_disks_that_are_there_and_cached_finds_the_same(case: Case) -> None:
+    image = case.repository.describe(DEMO)
+    fetched = case.repository.fetch(image)
+    for role in Role:
+        assert stat.S_ISREG(fetched.for_role(role).path.stat().st_mode)
+        assert fetched.for_role(role).size >= len(DISK)
+    assert case.repository.cached(image) == fetched
+
+
+def test_a_second_fetch_does_no_work(case: Case) -> None:
+    image = case.repository.describe(DEMO)
+    first = case.repository.fetch(image)
+    before = first.frontend.path.stat()
+    reports: list[Progress] = []
+    assert case.repository.fetch(image, reports.append) == first
+    assert first.frontend.path.stat().st_mtime_ns == before.st_mtime_ns
+    assert reports == []
+
+
+def test_fetch_tells_its_progress(case: Case) -> None:
+    reports: list[Progress] = []
+    case.repository.fetch(case.repository.describe(DEMO), reports.append)
+    assert reports[-1].done == reports[-1].total
+    assert {report.phase for report in reports} <= set(PHASES)
+    assert {report.subject for report in reports} == {"demo"}
+
+
+def test_an_image_that_can_never_be_had_is_an_error_with_its_mend(case: Case) -> None:
+    case.offer_broken("broken")
+    image = case.repository.describe(BROKEN)
+    for method in (case.repository.cached, case.repository.fetch):
+        with pytest.raises(ImageError) as caught:
+            method(image)
+        assert caught.value.resolution
+
+
+def test_sync_goes_on_after_a_failure(case: Case) -> None:
+    case.offer_broken("broken")
+    case.offer("last")
+    report = case.repository.sync()
+    assert [(one.name, one.outcome) for one in report.images] == [
+        ("demo", "fetched"),
+        ("broken", "failed"),
+        ("last", "fetched"),
+    ]
+    assert report.failed[0].reason
+    assert [one.outcome for one in case.repository.sync().images] == ["fresh", "failed", "fresh"]
+
+
+def test_a_dry_run_of_sync_changes_nothing(case: Case) -> None:
+    assert [one.outcome for one in case.repository.sync(dry_run=True).images] == ["fetched"]
+    assert case.repository.cached(case.repository.describe(DEMO)) is None
+
+
+def test_prune_keeps_what_is_offered_and_what_is_in_use(case: Case) -> None:
+    case.offer("old")
+    case.offer("used")
+    paths = {}
+    for name in ("demo", "old", "used"):
+        paths[name] = case.repository.fetch(case.repository.describe(image_name(name))).frontend.path
+    case.withdraw("old")
+    case.withdraw("used")
+    assert case.repository.prune([paths["used"]]) == (paths["old"],)
+    assert [path.exists() for path in paths.values()] == [True, False, True]
