@@ -288,7 +288,7 @@ class _Reader:
                 return _Sized([*a, *b], weight, depth)
             case tuple() as a, tuple() as b:
                 return _Sized((*a, *b), weight, depth)
-            case (int() | float()) as a, (int() | float()) as b:
+            case (int() | float()) as a, (int() | float()) as b if not isinstance(a, bool) and not isinstance(b, bool):
                 return _Sized(_bounded(node, a + b))
             case a, b:
                 what = f"{type(a).__name__} + {type(b).__name__} has no meaning"
