@@ -1,1 +1,1 @@
-"""The default driver: plain Linux hosts with QEMU and libvirt."""
+"""Virtual machines on one Linux host, through libvirt's own bindings."""

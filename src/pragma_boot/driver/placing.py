@@ -1,0 +1,78 @@
+"""From a plan and its leases to an allocation: where nodes go and which addresses they get. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import IPv4Interface
+
+from pragma_boot.errors import CapacityError
+from pragma_boot.model import (
+    PRIVATE,
+    PUBLIC,
+    Allocation,
+    Capacity,
+    Leases,
+    Nic,
+    NodeAllocation,
+    NodeName,
+    NodeSpec,
+    Plan,
+    PublicSide,
+    Role,
+    compute_addresses,
+)
+
+
+def place(plan: Plan, capacity: Capacity) -> dict[NodeName, str]:
+    """A host for each node: the largest first, each onto the fitting host with most CPUs, then most memory, free.
+
+    Raises CapacityError when a node fits nowhere.
+    """
+    cpus = {host.host: host.cpus_free for host in capacity.hosts}
+    memory = {host.host: host.memory_free_mib for host in capacity.hosts}
+    hosts: dict[NodeName, str] = {}
+    for node in sorted(plan.nodes, key=lambda spec: (-spec.cpus, -spec.memory_mib)):
+        fitting = [host for host in cpus if cpus[host] >= node.cpus and memory[host] >= node.memory_mib]
+        if not fitting:
+            raise _no_room(node, capacity)
+        hosts[node.name] = max(fitting, key=lambda host: (cpus[host], memory[host]))
+        cpus[hosts[node.name]] -= node.cpus
+        memory[hosts[node.name]] -= node.memory_mib
+    return hosts
+
+
+def allocation(plan: Plan, leases: Leases, side: PublicSide, hosts: Mapping[NodeName, str]) -> Allocation:
+    """Everything decided: leased MACs and public address, private addresses by the plan's network.
+
+    The frontend leaves by the site's gateway, computes by the frontend. Raises CapacityError when the private
+    network is too small.
+    """
+    free = iter(compute_addresses(plan.private_network, len(plan.computes)))
+    nodes = []
+    for spec in plan.nodes:
+        frontend = spec.role is Role.FRONTEND
+        address = plan.private_network if frontend else next(free)
+        gateway = None if frontend else plan.private_network.ip
+        nics = [Nic(PRIVATE, leases.macs[spec.name][PRIVATE], address, gateway)]
+        if frontend:
+            public = IPv4Interface((leases.public_ip, side.network.prefixlen))
+            nics.append(Nic(PUBLIC, leases.macs[spec.name][PUBLIC], public, side.gateway))
+        nodes.append(NodeAllocation(spec.name, spec.role, spec.cpus, spec.memory_mib, hosts[spec.name], tuple(nics)))
+    return Allocation(
+        cluster=plan.cluster,
+        image=plan.image,
+        fqdn=leases.fqdn,
+        public_ip=leases.public_ip,
+        vlan=leases.vlan,
+        dns=side.dns,
+        nodes=tuple(nodes),
+    )
+
+
+def _no_room(node: NodeSpec, capacity: Capacity) -> CapacityError:
+    free = "\n".join(f"{host.host}: {host.cpus_free} CPUs, {host.memory_free_mib} MiB" for host in capacity.hosts)
+    return CapacityError(
+        f"no host has {node.cpus} CPUs and {node.memory_mib} MiB free for {node.name}",
+        details=f"free:\n{free}",
+        resolution="ask for fewer CPUs or less memory, or clean clusters that are no longer needed",
+    )
