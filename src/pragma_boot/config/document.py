@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pragma_boot.config.generate import literal, render, shown_default
-from pragma_boot.config.keys import DRIVER_KEYS, DRIVERS, REPOSITORY_KEYS, SITE_FILE, SITE_KEYS, Key, driver_file
+from pragma_boot.config.key import Key
+from pragma_boot.config.keys import DRIVER_KEYS, DRIVERS, SITE_FILE, SITE_KEYS, driver_file
+from pragma_boot.config.repository_keys import REPOSITORY_KEYS
 from pragma_boot.files import write_atomic
 
 PAGE = Path("docs/site-config.md")

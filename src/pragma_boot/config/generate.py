@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from pragma_boot.config.keys import DRIVER_KEYS, REPOSITORY_KEYS, SITE_FILE, SITE_KEYS, Key, driver_file
+from pragma_boot.config.key import Key
+from pragma_boot.config.keys import DRIVER_KEYS, SITE_FILE, SITE_KEYS, driver_file
+from pragma_boot.config.repository_keys import REPOSITORY_KEYS
 
 HEADER = (
     "Python in syntax, never executed: lines like name = value, where a value is text in quotes, a number, True, False,"
@@ -38,6 +40,7 @@ class SiteFacts:
     vlans: range
     cpus_per_node: int
     memory_mib: int
+    cpu_overcommit: int = 1
 
 
 def site_files(facts: SiteFacts) -> dict[str, str]:
@@ -57,6 +60,7 @@ def site_files(facts: SiteFacts) -> dict[str, str]:
         "hosts": [facts.libvirt_uri],
         "public_network": {"nat": facts.nat_network},
         "cpus_per_node": facts.cpus_per_node,
+        "cpu_overcommit": facts.cpu_overcommit,
         "memory": facts.memory_mib,
     }
     return {

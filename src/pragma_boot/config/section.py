@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pragma_boot.config.keys import DRIVER_KEYS, REPOSITORY_KEYS, SITE_FILE, SITE_KEYS, Key, driver_file
+from pragma_boot.config.key import Key
+from pragma_boot.config.keys import DRIVER_KEYS, SITE_FILE, SITE_KEYS, driver_file
 from pragma_boot.config.load import Loaded
+from pragma_boot.config.repository_keys import REPOSITORY_KEYS
 from pragma_boot.config.values import WrongValueError, nearest
 from pragma_boot.errors import Fault
 from pragma_boot.model import shorten

@@ -75,6 +75,7 @@ class ClusterSettings:
     vlans: tuple[int, ...]
     diskdir: Path | None
     num_processors_reserved: int
+    cpu_overcommit: int
     private_network: IPv4Interface
     domain: str
     cpus_per_node: int

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -13,16 +15,10 @@ from typing import Any
 from pragma_boot import log
 from pragma_boot.config.checks import check_networks
 from pragma_boot.config.find import find_folder
-from pragma_boot.config.keys import (
-    DRIVER_KEYS,
-    REPOSITORY_KEYS,
-    SITE_FILE,
-    SITE_KEYS,
-    Key,
-    driver_file,
-    repository_keys,
-)
+from pragma_boot.config.key import Key
+from pragma_boot.config.keys import DRIVER_KEYS, SITE_FILE, SITE_KEYS, driver_file
 from pragma_boot.config.load import Loaded, load_file
+from pragma_boot.config.repository_keys import REPOSITORY_KEYS, repository_keys
 from pragma_boot.config.section import Section, defaulted, unknown, validated
 from pragma_boot.config.settings import (
     Accel,
@@ -36,6 +32,7 @@ from pragma_boot.config.values import web_url
 from pragma_boot.errors import ConfigError, Fault
 from pragma_boot.files import StateFolder
 
+_LINE = re.compile(r":(\d+)(?: |$)")
 _UNSET = IPv4Address(0)
 _WEB_CLASSES = ("http", "cloudfront")
 _TYPED = ("repository_class", "repository_dir", "vcdb_filename", "cache_dir")
@@ -77,7 +74,7 @@ def read_site(loaded: Loaded, environ: Mapping[str, str], *, root: bool) -> Outc
     # Where the driver's name could not be read, the default's file is not to be asked for.
     if not loaded.complete or "site_ve_driver" in loaded.broken:
         values.pop("site_ve_driver", None)
-    return values, faults
+    return values, _in_order(faults)
 
 
 def read_driver(driver: str, loaded: Loaded) -> Outcome:
@@ -87,7 +84,7 @@ def read_driver(driver: str, loaded: Loaded) -> Outcome:
     values, faults = validated(section, defaulted(section))
     faults += [Fault(loaded.where(key), what, mend) for key, what, mend in check_networks(values)]
     _hide_secrets(rows, values)
-    return values, [*loaded.faults, *unknown(section), *faults]
+    return values, _in_order([*loaded.faults, *unknown(section), *faults])
 
 
 def state_directory(environ: Mapping[str, str], *, root: bool) -> Path | None:
@@ -98,6 +95,11 @@ def state_directory(environ: Mapping[str, str], *, root: bool) -> Path | None:
     if base.startswith("/"):  # the specification of these variables: relative ones are to be ignored
         return Path(base, "pragma_boot")
     return Path(home, ".local/state/pragma_boot") if home.startswith("/") else None
+
+
+def _in_order(faults: Iterable[Fault]) -> list[Fault]:
+    """The faults of one file by line, as one mends them; what is missing comes last."""
+    return sorted(faults, key=lambda fault: int(line[1]) if (line := _LINE.search(fault.where)) else sys.maxsize)
 
 
 def _place(values: dict[str, Any], section: Section, environ: Mapping[str, str], *, root: bool) -> list[Fault]:
@@ -178,6 +180,7 @@ def _clusters(found: Mapping[str, Any]) -> ClusterSettings:
         vlans=found.get("vlans", ()),
         diskdir=found.get("diskdir"),
         num_processors_reserved=found.get("num_processors_reserved", 0),
+        cpu_overcommit=found.get("cpu_overcommit", 1),
         private_network=found["private_network"],
         domain=found["domain"],
         cpus_per_node=found["cpus_per_node"],

@@ -6,7 +6,6 @@ A parser is a function of one value; those that need limits are made by a functi
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 import shlex
@@ -35,6 +34,8 @@ class WrongValueError(ValueError):
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known name that *word* was probably meant to be; None when nothing is near."""
+    import difflib  # noqa: PLC0415 - only a fault needs it, and it takes its time
+
     names = list(known)
     return next(iter(difflib.get_close_matches(word, names, 1)), None)
 
@@ -129,8 +130,8 @@ def choice(*names: str) -> Parser:
         if isinstance(value, str) and value in names:
             return value
         near = nearest(value.lower(), names) if isinstance(value, str) else None
-        what = "is not known" + (f": did you mean {near!r}?" if near else "")
-        raise WrongValueError(what, "write one of " + ", ".join(repr(name) for name in names))
+        what = "is not known" + (f": did you mean {str(near)!r}?" if near else "")
+        raise WrongValueError(what, "write one of " + ", ".join(repr(str(name)) for name in names))
 
     return parse
 

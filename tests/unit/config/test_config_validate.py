@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pragma_boot import log
-from pragma_boot.config.keys import DRIVER_KEYS, REPOSITORY_KEYS, SITE_KEYS
+from pragma_boot.config.keys import DRIVER_KEYS, SITE_KEYS
 from pragma_boot.config.load import parse
+from pragma_boot.config.repository_keys import REPOSITORY_KEYS
 from pragma_boot.config.settings import Accel, ClusterSettings, PublicNetwork, Settings
 from pragma_boot.config.validate import load_settings, read_site
 from pragma_boot.errors import ConfigError
@@ -82,6 +83,7 @@ class TestDefaults:
             vlans=(22, 23),
             diskdir=None,
             num_processors_reserved=0,
+            cpu_overcommit=1,
             private_network=IPv4Interface("10.1.1.1/16"),
             domain="internal",
             cpus_per_node=2,
@@ -229,20 +231,20 @@ class TestWhatIsWritten:
 
 
 class TestFaults:
-    def test_of_both_files_come_together(self, folder: Folder):
+    def test_of_both_files_come_together_in_order(self, folder: Folder):
         found = folder.faults(
             'log_directory = "log"\nlog_directroy = "/log"\nrepository_settings = {}',
             libvirt='public_ips = "x"\nnetmask = open("f")\ngw = 5\nvlans = [0]',
         )
         assert [line.partition(": ")[0] for line in found] == [
-            "site_conf.conf:2 log_directroy",
             "site_conf.conf:1 log_directory",
+            "site_conf.conf:2 log_directroy",
             "site_conf.conf:3 repository_settings.repository_dir",
-            "libvirt.conf:2 netmask",
             "libvirt.conf:1 public_ips",
+            "libvirt.conf:2 netmask",
             "libvirt.conf:3 gw",
-            "libvirt.conf dns",
             "libvirt.conf:4 vlans",
+            "libvirt.conf dns",
         ]
 
     def test_tell_the_value_and_the_mend(self, folder: Folder):
@@ -283,9 +285,14 @@ class TestFaults:
     def test_an_unknown_key_is_answered(self, folder: Folder, text: str, told: str):
         assert told in folder.fault(text)
 
+    def test_an_unknown_word_is_answered_with_the_words(self, folder: Folder):
+        assert folder.fault('accel = "KVM"') == (
+            "libvirt.conf:7 accel: 'KVM' is not known: did you mean 'kvm'? (write one of 'auto', 'kvm', 'tcg')"
+        )
+
     def test_inner_keys_are_known_too(self, folder: Folder):
         site = 'repository_settings = {\n "repository_dir": "/i",\n "vcdb_filname": "v",\n 5: 6}'
-        unknown, number = folder.faults(site)
+        number, unknown = folder.faults(site)
         assert unknown.startswith(
             "site_conf.conf:3 repository_settings.vcdb_filname: is not a known key (did you mean v"
         )
