@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from pragma_boot.errors import GuestError
 from pragma_boot.image.base import READ_LIMIT, Edit, Write
 from pragma_boot.image.debugfs import Debugfs, quote
-from pragma_boot.image.extplan import Plan, Planner
+from pragma_boot.image.extplan import Plan, Planner, touched_paths
 from pragma_boot.image.partition import Partition
 from pragma_boot.image.selinux import Labels
 from pragma_boot.image.superblock import ext_superblock
@@ -42,7 +42,6 @@ class ExtGuest:
         self._writable = writable
         self._debugfs = Debugfs(device, part.start, folder)
         self._tree = Tree(self._debugfs)
-        self._tree.prefetch(["/etc/fstab"])
 
     def exists(self, path: str) -> bool:
         """See `Guest.exists`."""
@@ -87,6 +86,7 @@ class ExtGuest:
             raise GuestError(f"{self.disk.path} is open for reading only")
         if not edits:
             return
+        self._tree.prefetch(["/etc/selinux", *touched_paths(edits)])
         labels = Labels.of(self)
         if labels and not labels.known:
             edits = [*edits, Write("/.autorelabel", b"")]
@@ -119,7 +119,7 @@ class ExtGuest:
         if not state or not state.clean:
             raise GuestError("a node's file system is not in order after its edits", resolution=_MEND)
         parents = {str(PurePosixPath(path).parent) for path in plan.expected}
-        self._tree.prefetch([f"{parent}/." for parent in parents])
+        self._tree.prefetch(parents)
         for path, expected in plan.expected.items():
             node = self._tree.walk(path, follow=False).node
             found = node.inode if node else None

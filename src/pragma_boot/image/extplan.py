@@ -9,7 +9,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pragma_boot.errors import GuestError
 from pragma_boot.image.base import Edit, MakeFolder, Move, Remove, Symlink, Write
@@ -41,6 +41,16 @@ class Plan:
     expected: dict[str, Expected | None] = field(default_factory=dict)
 
 
+def touched_paths(edits: Sequence[Edit]) -> list[str]:
+    """The paths whose folders (and which, as folders) a plan for *edits* looks at."""
+    found = []
+    for edit in edits:
+        found.append(edit.path if isinstance(edit, Move | Remove) else str(PurePosixPath(edit.path).parent))
+        if isinstance(edit, Move):
+            found.append(str(PurePosixPath(edit.target).parent))
+    return found
+
+
 class Planner:
     """Plans the edits of one disk. *files*: an empty private folder for the contents that debugfs reads."""
 
@@ -52,7 +62,6 @@ class Planner:
 
     def plan(self, edits: Sequence[Edit]) -> Plan:
         """The plan for *edits*, in order. Raises GuestError for what cannot be done (a folder replaced by a file)."""
-        self._tree.prefetch([edit.path for edit in edits] + [e.target for e in edits if isinstance(e, Move)])
         for edit in edits:
             match edit:
                 case Write():

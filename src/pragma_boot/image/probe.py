@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pragma_boot.errors import GuestError
-from pragma_boot.image.base import Guest
+from pragma_boot.image.base import READ_LIMIT
 from pragma_boot.image.debugfs import Debugfs
 from pragma_boot.image.partition import Partition, disk_size, partitions
 from pragma_boot.image.superblock import ext_superblock, other_kind
 from pragma_boot.image.tree import Tree
 
 _MEND = "build the image so that its first partition is the root file system, then put it into the repository anew"
+_NO_VOLUMES = ("tmpfs", "swap", "nfs", "nfs4")
 _EDITED = ("/etc", "/root", "/var", "/usr", "/opt", "/home")
 
 
@@ -49,8 +50,12 @@ def probe(device: Path, name: str, folder: Path) -> ExtRoot | Foreign:
         ext = [(part, state) for part in candidates if (state := ext_superblock(disk, part))]
         kinds = _kinds(disk, candidates)
     for part, state in ext:
-        if _has_etc(device, part, folder):
-            return ExtRoot(part, state.clean) if state.editable else Foreign(frozenset({"ext"}))
+        tree = Tree(Debugfs(device, part.start, folder))
+        if not _has_etc(tree):
+            continue
+        if state.editable and not _mounts_more(tree):
+            return ExtRoot(part, state.clean)
+        return Foreign(frozenset({"ext"}))
     if any(not state.editable for _, state in ext):
         kinds |= {"ext"}
     if kinds:
@@ -60,26 +65,27 @@ def probe(device: Path, name: str, folder: Path) -> ExtRoot | Foreign:
     raise GuestError(f"{name} has no root file system: no partition has an /etc", resolution=_MEND)
 
 
-def mounts_more(guest: Guest) -> bool:
-    """Whether the guest's fstab mounts other volumes over folders that we edit: then `/` alone is not enough."""
-    if not guest.exists("/etc/fstab"):
-        return False
-    for line in guest.read("/etc/fstab").decode(errors="replace").splitlines():
-        words = line.split()
-        if len(words) < 3 or words[0].startswith("#") or words[2] in ("tmpfs", "swap", "nfs", "nfs4"):
-            continue
-        if any(words[1] == folder or words[1].startswith(f"{folder}/") for folder in _EDITED):
-            return True
-    return False
-
-
 def _kinds(disk: BinaryIO, candidates: list[Partition]) -> frozenset[str]:
     return frozenset(kind for part in candidates if (kind := other_kind(disk, part)))
 
 
-def _has_etc(device: Path, part: Partition, folder: Path) -> bool:
+def _has_etc(tree: Tree) -> bool:
     try:
-        node = Tree(Debugfs(device, part.start, folder)).walk("/etc").node
-    except GuestError:
+        node = tree.walk("/etc").node
+    except GuestError:  # features that debugfs does not know, or damage: another partition may do
         return False
     return node is not None and node.is_dir
+
+
+def _mounts_more(tree: Tree) -> bool:
+    """Whether fstab mounts other volumes over folders that we edit: then this file system alone is not enough."""
+    fstab = tree.walk("/etc/fstab").node
+    if not fstab or not fstab.inode or not fstab.inode.is_file or fstab.inode.size > READ_LIMIT:
+        return False
+    for line in tree.content(fstab.inode).decode(errors="replace").splitlines():
+        words = line.split()
+        if len(words) < 3 or words[0].startswith("#") or words[2] in _NO_VOLUMES:
+            continue
+        if any(words[1] == folder or words[1].startswith(f"{folder}/") for folder in _EDITED):
+            return True
+    return False

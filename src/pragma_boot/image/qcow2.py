@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 from pragma_boot.errors import GuestError, PragmaError
 from pragma_boot.files import make_folder, unfinished
@@ -16,8 +17,8 @@ from pragma_boot.image.base import Guest
 from pragma_boot.image.export import available, exports
 from pragma_boot.image.ext import ExtGuest
 from pragma_boot.image.partition import Partition
-from pragma_boot.image.probe import ExtRoot, Foreign, mounts_more, probe
-from pragma_boot.image.superblock import CLONES_CLASH
+from pragma_boot.image.probe import ExtRoot, Foreign, probe
+from pragma_boot.image.superblock import CLONES_CLASH, ext_superblock
 from pragma_boot.model import Disk, DiskFormat, LocalDisk, LocalImage, NodeName, Role
 from pragma_boot.run import run
 
@@ -37,6 +38,7 @@ class FileDiskStore:
         self._accel = accel
         self._scratch = scratch or Path(tempfile.gettempdir())
         self._empty: dict[LocalDisk, bytes] = {}
+        self._roots: dict[LocalDisk, ExtRoot | Foreign] = {}
 
     def clone(self, image: LocalImage, role: Role, cluster: str, node: NodeName) -> Disk:
         """See `DiskStore.clone`. The overlay is 0600: libvirt gives it to QEMU's user while the node runs."""
@@ -60,15 +62,21 @@ class FileDiskStore:
     @contextlib.contextmanager
     def edit(self, disks: Sequence[Disk]) -> Iterator[Sequence[Guest]]:
         """See `DiskStore.edit`."""
+        roots = [self._root_of(disk.backing) for disk in disks]
+        fast = [(disk, root) for disk, root in zip(disks, roots, strict=True) if isinstance(root, ExtRoot)]
+        slow = [(disk, root) for disk, root in zip(disks, roots, strict=True) if isinstance(root, Foreign)]
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(self._scratch_folder())
-            guests, foreign = self._open_ext(disks, folder, stack)
-            if foreign:
-                alone = any(kinds & CLONES_CLASH for kinds in foreign.values())
-                slow = [disks[index] for index in foreign]
-                opened = stack.enter_context(appliance(slow, self._accel, folder, alone=alone, writable=True))
-                guests |= dict(zip(foreign, opened, strict=True))
-            yield [guests[index] for index in range(len(disks))]
+            guests: dict[NodeName, Guest] = {}
+            devices = stack.enter_context(exports([disk.path for disk, _ in fast], folder))
+            for (disk, root), device in zip(fast, devices, strict=True):
+                make_clean(device, root.part, disk.backing.path)
+                guests[disk.node] = ExtGuest(disk, device, root.part, folder, writable=True)
+            alone = any(root.kinds & CLONES_CLASH for _, root in slow)
+            foreign = appliance([disk for disk, _ in slow], self._accel, folder, alone=alone, writable=True)
+            for guest in stack.enter_context(foreign):
+                guests[cast(Disk, guest.disk).node] = guest
+            yield [guests[disk.node] for disk in disks]
 
     @contextlib.contextmanager
     def inspect(self, source: LocalDisk) -> Iterator[Guest]:
@@ -77,23 +85,19 @@ class FileDiskStore:
         A raw, clean ext image is read as it is; others through an overlay that is thrown away, so that a journal
         can be replayed and qcow2 be read like raw.
         """
+        root = self._root_of(source)
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(self._scratch_folder())
-            guest: Guest | None = None
-            if source.format is DiskFormat.RAW:
-                guest = self._direct(source, folder)
-            if guest is None:
-                overlay = folder / "overlay.qcow2"
-                overlay.touch(0o600)
-                overlay.write_bytes(self._overlay(source))
-                disk = Disk(NodeName("inspect"), overlay, DiskFormat.QCOW2, source)
-                guests, foreign = self._open_ext([disk], folder, stack, shown=source)
-                guest = guests.get(0)
-                if foreign:
-                    opened = appliance([source], self._accel, folder, alone=True, writable=False)
-                    (guest,) = stack.enter_context(opened)
-            assert guest is not None
-            yield guest
+            if isinstance(root, Foreign):
+                opened = appliance([source], self._accel, folder, alone=True, writable=False)
+                (guest,) = stack.enter_context(opened)
+                yield guest
+                return
+            device = source.path
+            if source.format is not DiskFormat.RAW or not root.clean:
+                device = stack.enter_context(self._thrown_away(source, folder))
+                make_clean(device, root.part, source.path)
+            yield ExtGuest(source, device, root.part, folder)
 
     def delete(self, cluster: str) -> None:
         """See `DiskStore.delete`."""
@@ -127,37 +131,28 @@ class FileDiskStore:
                 self._empty[source] = made.read_bytes()
         return self._empty[source]
 
-    def _direct(self, source: LocalDisk, folder: Path) -> Guest | None:
-        root = probe(source.path, str(source.path), folder)
-        return ExtGuest(source, source.path, root.part, folder) if isinstance(root, ExtRoot) and root.clean else None
+    def _root_of(self, source: LocalDisk) -> ExtRoot | Foreign:
+        """Where the root file system of an image, and so of all its clones, is. Looked at once per image."""
+        if source not in self._roots:
+            with contextlib.ExitStack() as stack:
+                folder = stack.enter_context(self._scratch_folder())
+                if source.format is DiskFormat.RAW:
+                    self._roots[source] = probe(source.path, str(source.path), folder)
+                elif available():
+                    device = stack.enter_context(self._thrown_away(source, folder))
+                    self._roots[source] = probe(device, str(source.path), folder)
+                if not available():
+                    self._roots[source] = Foreign(CLONES_CLASH)  # for all we know
+        return self._roots[source]
 
-    def _open_ext(
-        self, disks: Sequence[Disk], folder: Path, stack: contextlib.ExitStack, shown: LocalDisk | None = None
-    ) -> tuple[dict[int, Guest], dict[int, frozenset[str]]]:
-        """Guests for the disks that debugfs can edit, and the kinds of the others, by index.
-
-        Opened in *stack*. shown: the read-only source that a guest tells as its disk.
-        """
-        if not available():
-            return {}, dict.fromkeys(range(len(disks)), frozenset(CLONES_CLASH))
-        guests: dict[int, Guest] = {}
-        foreign: dict[int, frozenset[str]] = {}
-        daemon = stack.enter_context(contextlib.ExitStack())
-        devices = daemon.enter_context(exports([disk.path for disk in disks], folder))
-        parts: dict[int, Partition] = {}
-        for index, (disk, device) in enumerate(zip(disks, devices, strict=True)):
-            found = _ext_part(disk, device, folder)
-            if isinstance(found, Partition):
-                parts[index] = found
-            else:
-                foreign[index] = found.kinds
-        if foreign:  # their appliance needs these disks for itself
-            daemon.close()
-            fast = stack.enter_context(exports([disks[index].path for index in parts], folder))
-            devices = tuple(dict(zip(parts, fast, strict=True)).get(index, Path()) for index in range(len(disks)))
-        for index, part in parts.items():
-            guests[index] = ExtGuest(shown or disks[index], devices[index], part, folder, writable=shown is None)
-        return guests, foreign
+    @contextlib.contextmanager
+    def _thrown_away(self, source: LocalDisk, folder: Path) -> Iterator[Path]:
+        """An image as a raw, writable file, whose changes are lost after the block."""
+        overlay = folder / "overlay.qcow2"
+        overlay.touch(0o600)
+        overlay.write_bytes(self._overlay(source))
+        with exports([overlay], folder) as (device,):
+            yield device
 
     @contextlib.contextmanager
     def _scratch_folder(self) -> Iterator[Path]:
@@ -172,19 +167,15 @@ class FileDiskStore:
             yield Path(name)
 
 
-def _ext_part(disk: Disk, device: Path, folder: Path) -> Partition | Foreign:
-    """The root partition of an exported disk, its journal replayed; Foreign for the appliance. Raises GuestError."""
-    root = probe(device, str(disk.backing.path), folder)
-    if isinstance(root, Foreign):
-        return root
-    if not root.clean:
-        _replay(device, root.part, disk.backing.path)
-    guest = ExtGuest(disk, device, root.part, folder)
-    return Foreign(frozenset({"ext"})) if mounts_more(guest) else root.part
+def make_clean(device: Path, part: Partition, image: Path) -> None:
+    """Do in user space what a node would do at boot, where needed: replay the journal, remove orphans (ADR 5).
 
-
-def _replay(device: Path, part: Partition, image: Path) -> None:
-    """Do in user space what the node would do at boot: replay the journal, remove orphans (docs/adr/0005)."""
+    Raises GuestError when the file system has errors that this does not mend. *image* is for the message.
+    """
+    with device.open("rb") as disk:
+        state = ext_superblock(disk, part)
+    if state and state.clean:
+        return
     done = run(["e2fsck", "-p", f"{device}?offset={part.start}"], check=False, timeout=3600)
     if done.status not in (0, 1):
         raise GuestError(

@@ -74,9 +74,10 @@ class Tree:
         self.root = Node(True, Inode(ROOT_INODE, 0o040755, 0, 0, 0))
 
     def prefetch(self, paths: Iterable[str]) -> None:
-        """Read all folders on the way to *paths* in one go; a matter of speed only."""
-        parents = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
-        self._listings |= self._debugfs.listings(sorted(parents))
+        """Read *paths* that are folders, and all folders on the way to them, in one go; a matter of speed only."""
+        pure = {PurePosixPath(path) for path in paths}
+        folders = pure.union(*(path.parents for path in pure))
+        self._listings |= self._debugfs.listings(sorted(map(str, folders)))
 
     def children(self, folder: Node) -> dict[str, Node]:
         """A folder's entries, read when needed."""
@@ -93,6 +94,10 @@ class Tree:
             assert node.inode is not None
             node.link = self._debugfs.link_target(node.inode)
         return node.link
+
+    def content(self, inode: Inode) -> bytes:
+        """A regular file's content."""
+        return self._debugfs.content(inode)
 
     def walk(self, path: str, *, follow: bool = True) -> Place:
         """Go to *path*; links in folders are followed, the last name only with *follow*.
