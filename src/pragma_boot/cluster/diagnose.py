@@ -106,6 +106,7 @@ _SIGNS: tuple[tuple[re.Pattern[str], Cause], ...] = tuple(
         (r"RUN fsck MANUALLY|^fsck exited with status code (?:[4-9]|\d\d)", _CORRUPT_FATAL),
         (r"^Gave up waiting for (?:the )?root|^ALERT!.*does not exist.*Dropping to a shell", _ROOT),
         (r"^\(initramfs\)|^dracut:/?#", _ROOT),
+        (r"^/bin/sh: can't access tty; job control turned off", _INIT),
         (_T + r"Kernel panic - not syncing", _PANIC),
         (r"^No bootable device", _BOOT_DEVICE),
         (r"^(?:Entering rescue mode|grub rescue>|grub> )", _BOOT_LOADER),

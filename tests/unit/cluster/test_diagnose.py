@@ -34,12 +34,19 @@ def test_fatal_console_is_recognised_and_ends_the_wait(code: str, console: str) 
     [
         "Gave up waiting for root file system device.  Common problems:\r\n",
         "ALERT!  UUID=0b1c does not exist.  Dropping to a shell!\r\n",
-        "BusyBox v1.35.0 (Debian) built-in shell (ash)\r\n\r\n(initramfs) ",
+        "BusyBox v1.35.0 (Debian) built-in shell (ash)\r\n/bin/sh: can't access tty; job control turned off\r\n(initramfs) ",
         "dracut:/# ",
     ],
 )
 def test_initramfs_shells_mean_no_root(console: str) -> None:
     assert diagnose(BOOTED + console, None, NodeState.ACTIVE).code == "no-root"
+
+
+def test_a_bare_shell_in_place_of_init_means_no_init() -> None:
+    console = (
+        "BusyBox v1.35.0 (Debian) built-in shell (ash)\r\n\r\n/bin/sh: can't access tty; job control turned off\r\n/ # "
+    )
+    assert diagnose(console, None, NodeState.ACTIVE).code == "no-init"
 
 
 @pytest.mark.parametrize(
