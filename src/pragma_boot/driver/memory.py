@@ -88,7 +88,8 @@ class MemoryDriver:
         found = []
         for host, (cpus, memory) in self._hosts.items():
             mine = [node for node in taken if node["host"] == host]
-            free = cpus - self._clusters.num_processors_reserved - sum(node["cpus"] for node in mine)
+            usable = max(cpus - self._clusters.num_processors_reserved, 0) * self._clusters.cpu_overcommit
+            free = usable - sum(node["cpus"] for node in mine)
             left = memory - sum(node["memory"] for node in mine)
             found.append(HostCapacity(host, cpus, max(free, 0), memory, max(left, 0)))
         return Capacity(tuple(found))

@@ -15,7 +15,6 @@ from pragma_boot.model import (
     Nic,
     NodeAllocation,
     NodeName,
-    NodeSpec,
     Plan,
     PublicSide,
     Role,
@@ -26,7 +25,7 @@ from pragma_boot.model import (
 def place(plan: Plan, capacity: Capacity) -> dict[NodeName, str]:
     """A host for each node: the largest first, each onto the fitting host with most CPUs, then most memory, free.
 
-    Raises CapacityError when a node fits nowhere.
+    Raises CapacityError, saying what is asked for and what is free, when a node fits nowhere.
     """
     cpus = {host.host: host.cpus_free for host in capacity.hosts}
     memory = {host.host: host.memory_free_mib for host in capacity.hosts}
@@ -34,7 +33,7 @@ def place(plan: Plan, capacity: Capacity) -> dict[NodeName, str]:
     for node in sorted(plan.nodes, key=lambda spec: (-spec.cpus, -spec.memory_mib)):
         fitting = [host for host in cpus if cpus[host] >= node.cpus and memory[host] >= node.memory_mib]
         if not fitting:
-            raise _no_room(node, capacity)
+            raise _no_room(plan, capacity)
         hosts[node.name] = max(fitting, key=lambda host: (cpus[host], memory[host]))
         cpus[hosts[node.name]] -= node.cpus
         memory[hosts[node.name]] -= node.memory_mib
@@ -69,10 +68,18 @@ def allocation(plan: Plan, leases: Leases, side: PublicSide, hosts: Mapping[Node
     )
 
 
-def _no_room(node: NodeSpec, capacity: Capacity) -> CapacityError:
-    free = "\n".join(f"{host.host}: {host.cpus_free} CPUs, {host.memory_free_mib} MiB" for host in capacity.hosts)
+def _no_room(plan: Plan, capacity: Capacity) -> CapacityError:
+    cpus = sum(node.cpus for node in plan.nodes)
+    memory = sum(node.memory_mib for node in plan.nodes)
+    free = "\n".join(
+        f"{host.host}: {host.cpus_free} more CPUs may be promised (it has {host.cpus}),"
+        f" {host.memory_free_mib} of {host.memory_mib} MiB are free"
+        for host in capacity.hosts
+    )
     return CapacityError(
-        f"no host has {node.cpus} CPUs and {node.memory_mib} MiB free for {node.name}",
-        details=f"free:\n{free}",
-        resolution="ask for fewer CPUs or less memory, or clean clusters that are no longer needed",
+        f"the site has not enough free for {len(plan.nodes)} nodes with {cpus} CPUs and {memory} MiB in all"
+        " (the frontend counts)",
+        details=free,
+        resolution="ask for fewer CPUs or less memory (mem=MB), or clean clusters that are no longer needed; the"
+        " setting cpu_overcommit lets a site promise more CPUs than it has",
     )

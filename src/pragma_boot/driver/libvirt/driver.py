@@ -94,9 +94,11 @@ class LibvirtDriver:
     def capacity(self) -> Capacity:
         """As in the contract: nothing is promised twice, and no host has less than nothing."""
         with explained(f"ask {self._host} for its CPUs and memory"):
-            _model, memory, cpus, *_rest = self._connection.getInfo()
+            _model, _node_memory, cpus, *_rest = self._connection.getInfo()
+            memory = self._connection.getMemoryStats(-1)["total"] // 1024  # all of it, also what was added later
         used_cpus, used_memory = domains.taken(self._connection)
-        usable = max(cpus - self._settings.clusters.num_processors_reserved, 0)
+        clusters = self._settings.clusters
+        usable = max(cpus - clusters.num_processors_reserved, 0) * clusters.cpu_overcommit
         host = HostCapacity(
             host=self._host,
             cpus=cpus,
@@ -139,8 +141,11 @@ class LibvirtDriver:
         progress: ProgressSink = no_progress,
     ) -> None:
         """As in the contract."""
+        from pragma_boot.driver.libvirt import preflight  # noqa: PLC0415 - listing does without it
+
         how = accel.works(self._state, self._settings.accel)
         connection = self._connection
+        preflight.check_reach(preflight.qemu_user(connection), disks.values(), kernels.values())
 
         def launch(node: NodeAllocation) -> None:
             progress(Progress("boot", node.name, "starting"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from pragma_boot.driver.libvirt import networks, reach
 from pragma_boot.driver.libvirt.connection import Connection, connect, explained
 from pragma_boot.errors import DriverError, Fault, PreflightError
 from pragma_boot.files import StateFolder
+from pragma_boot.model import Disk, KernelBoot
 from pragma_boot.run import which
 
 MINIMUM_LIBVIRT = 7_001_000
@@ -51,6 +52,27 @@ def qemu_user(connection: Connection) -> reach.Person | None:
         if model.findtext("model") == "dac" and label is not None:
             return reach.person(label.text or "")
     return None
+
+
+def check_reach(user: reach.Person | None, disks: Collection[Disk], kernels: Collection[KernelBoot]) -> None:
+    """Raise DriverError when QEMU's user could not open the nodes' files; its own message would not say why.
+
+    Disks and kernels are given to that user by libvirt, images are not: many nodes share them.
+    """
+    if user is None:
+        return
+    images = {disk.backing.path for disk in disks}
+    files = images | {disk.path for disk in disks} | {kernel.kernel for kernel in kernels}
+    faults = list(_folders(user, {path.parent for path in files}))
+    for image in sorted(images):
+        if reach.unreadable(image, user):
+            faults.append(Fault(str(image), f"QEMU's user {user.name} may not read this image", f"chmod o+r {image}"))
+    if faults:
+        raise DriverError(
+            "QEMU cannot reach the nodes' files",
+            details="\n".join(fault.what + ": " + fault.where for fault in faults),
+            resolution="; ".join(fault.mend for fault in faults),
+        )
 
 
 def _hosts(hosts: Sequence[str]) -> Iterator[Fault]:
