@@ -53,7 +53,7 @@ class Cache:
         self,
         recipe: Recipe,
         subject: str,
-        verify: Callable[[Path], object],
+        verify: Callable[[Path], None],
         progress: ProgressSink = no_progress,
         *,
         limits: Limits = DEFAULT_LIMITS,

@@ -101,11 +101,12 @@ class LocalRepository:
         ready = self._disk(image, role)
         if ready:
             return ready
-        roots = self._roots(image)
-        made = self._cache(image.name).make(
-            self._recipe(image, role), image.name, lambda disk: probe(disk, roots), progress
-        )
-        return probe(made, roots)
+        recipe, roots = self._recipe(image, role), self._roots(image)
+
+        def verify(disk: Path) -> None:
+            probe(disk, roots, recipe.parts[0])
+
+        return probe(self._cache(image.name).make(recipe, image.name, verify, progress), roots)
 
     def _recipe(self, image: Image, role: Role) -> Recipe:
         """Where the role's packed files are. Raises ImageError that names all which are missing."""

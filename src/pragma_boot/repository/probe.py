@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pragma_boot.errors import ImageError
-from pragma_boot.model import DiskFormat, LocalDisk
+from pragma_boot.model import DiskFormat, LocalDisk, shorten
 
 SIZE_LIMIT = 64 * 1024**4
 """The largest virtual size of a disk that we take, bytes."""
@@ -24,6 +24,8 @@ SIZE_LIMIT = 64 * 1024**4
 CHAIN_LIMIT = 4
 """How many backing files deep an image may be."""
 
+_COPY = "copy the image into the repository again"
+_CONVERT = "convert it: qemu-img convert -O qcow2 OLD NEW"
 _SECTOR = 512
 _QCOW2 = b"QFI\xfb"
 _FOREIGN = (
@@ -52,52 +54,53 @@ _L1_LIMIT = 4 * 1024 * 1024  # entries; QEMU's own limit
 _L1_OFFSET = 0x00FF_FFFF_FFFF_FE00
 
 
-def probe(path: Path, roots: Sequence[Path]) -> LocalDisk:
+def probe(path: Path, roots: Sequence[Path], called: Path | None = None) -> LocalDisk:
     """Look at a disk file and say its real format and virtual size.
 
-    roots: the folders (resolved) that its backing files must lie in.
+    roots: the folders (resolved) that its backing files must lie in. called: what errors call it, when *path* is
+    only a temporary name.
 
     Raises ImageError when the file cannot be read, is no regular file, is empty or cut, is packed or of another
     program's format, is encrypted, or names a data file, or a backing file that is not a plain disk below *roots*.
     """
-    return _probe(path, roots, CHAIN_LIMIT)
+    return _probe(path, roots, called or path, CHAIN_LIMIT)
 
 
-def _probe(path: Path, roots: Sequence[Path], depth: int) -> LocalDisk:
+def _probe(path: Path, roots: Sequence[Path], called: Path, depth: int) -> LocalDisk:
     try:
         # O_NONBLOCK: a named pipe in the place of the disk must not make us wait
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise refused(path, "it is no regular file")
+                raise refused(called, "it is no regular file", "name a regular file in the vc-in document")
             head = file.read(_HEAD)
             if not head.startswith(_QCOW2):
-                return _raw(path, head, status.st_size)
+                _check_raw(called, head, status.st_size)
+                return LocalDisk(path, DiskFormat.RAW, status.st_size)
             head += file.read(_FIRST_CLUSTER - _HEAD)
-            header = _Header.read(path, head)
-            _check_tables(path, file, header, status.st_size)
+            header = _Header.read(called, head)
+            _check_tables(called, file, header, status.st_size)
     except OSError as error:
-        raise refused(path, error.strerror or str(error), "mend the file or its permissions") from error
+        raise refused(called, error.strerror or str(error), "mend the file or its permissions") from error
     if header.backing:
-        _check_backing(path, header.backing, roots, depth)
+        _probe(_backing(path, header.backing, roots, called, depth), roots, called, depth - 1)
     return LocalDisk(path, DiskFormat.QCOW2, header.size)
 
 
-def _raw(path: Path, head: bytes, size: int) -> LocalDisk:
+def _check_raw(path: Path, head: bytes, size: int) -> None:
     if size == 0:
-        raise refused(path, "it is empty", "copy the image into the repository again")
+        raise refused(path, "it is empty", _COPY)
     for offset, magic, name in _FOREIGN:
         if head[offset:].startswith(magic):
             if name in _PACKED:
                 mend = 'unpack it, or say <file type="gzip"> in the vc-in document if it is gzip'
             else:
-                mend = "convert it: qemu-img convert -O qcow2 OLD NEW"
+                mend = _CONVERT
             raise refused(path, f"it is a {name} file, no raw or qcow2 disk", mend)
     if size % _SECTOR:
-        raise refused(path, f"its size, {size} bytes, is no multiple of {_SECTOR}: a part of it is missing")
+        raise refused(path, f"its size, {size} bytes, is no multiple of {_SECTOR}: a part of it is missing", _COPY)
     if size > SIZE_LIMIT:
-        raise refused(path, f"it is larger than {SIZE_LIMIT // 1024**4} TiB")
-    return LocalDisk(path, DiskFormat.RAW, size)
+        raise refused(path, f"it is larger than {SIZE_LIMIT // 1024**4} TiB", "use a smaller disk")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +116,15 @@ class _Header:
     @classmethod
     def read(cls, path: Path, head: bytes) -> _Header:
         if len(head) < _HEADER.size:
-            raise refused(path, "its qcow2 header is cut", "copy the image into the repository again")
+            raise refused(path, "its qcow2 header is cut", _COPY)
         fields = _HEADER.unpack_from(head)
         version, backing_offset, backing_size, cluster_bits, size, encryption, l1_entries, l1_offset = fields[1:9]
         if version not in (2, 3):
-            raise refused(path, f"qcow2 version {version} is unknown", "convert it with qemu-img")
+            raise refused(path, f"qcow2 version {version} is unknown", _CONVERT)
         if encryption:
-            raise refused(path, "it is encrypted", "convert it: qemu-img convert -O qcow2 OLD NEW")
+            raise refused(path, "it is encrypted", _CONVERT)
         if not 9 <= cluster_bits <= 21 or not 0 < size <= SIZE_LIMIT or size % _SECTOR or l1_entries > _L1_LIMIT:
-            raise refused(path, "its qcow2 header makes no sense", "copy the image into the repository again")
+            raise refused(path, "its qcow2 header makes no sense", _COPY)
         header_length = _check_features(path, head) if version == 3 else _HEADER.size
         _check_extensions(path, head, header_length)
         backing = _backing_name(path, head, backing_offset, backing_size)
@@ -131,16 +134,16 @@ class _Header:
 def _check_features(path: Path, head: bytes) -> int:
     """Refuse what QEMU would, or what opens other files; returns the header's length."""
     if len(head) < _HEADER.size + _FEATURES.size:
-        raise refused(path, "its qcow2 header is cut", "copy the image into the repository again")
+        raise refused(path, "its qcow2 header is cut", _COPY)
     incompatible, _, _, _, length = _FEATURES.unpack_from(head, _HEADER.size)
     if incompatible & _EXTERNAL_DATA:
         raise _external(path)
     if incompatible & _CORRUPT:
         raise refused(path, "it is marked as corrupt", f"repair it: qemu-img check -r all {path}")
     if incompatible & ~_KNOWN_FEATURES:
-        raise refused(path, "it uses unknown qcow2 features", "convert it: qemu-img convert -O qcow2 OLD NEW")
+        raise refused(path, "it uses unknown qcow2 features", _CONVERT)
     if not _HEADER.size + _FEATURES.size <= length <= len(head):
-        raise refused(path, "its qcow2 header makes no sense", "copy the image into the repository again")
+        raise refused(path, "its qcow2 header makes no sense", _COPY)
     return int(length)
 
 
@@ -156,14 +159,14 @@ def _check_extensions(path: Path, head: bytes, offset: int) -> None:
 
 
 def _external(path: Path) -> ImageError:
-    return refused(path, "it keeps its data in another file", "convert it: qemu-img convert -O qcow2 OLD NEW")
+    return refused(path, "it keeps its data in another file", _CONVERT)
 
 
 def _backing_name(path: Path, head: bytes, offset: int, size: int) -> str:
     if not offset:
         return ""
     if not 0 < size <= 1023 or offset + size > len(head):
-        raise refused(path, "its backing file's name makes no sense", "copy the image into the repository again")
+        raise refused(path, "its backing file's name makes no sense", _COPY)
     return os.fsdecode(head[offset : offset + size])
 
 
@@ -178,17 +181,17 @@ def _check_tables(path: Path, file: BinaryIO, header: _Header, size: int) -> Non
         entries = struct.unpack(f">{len(table) // 8}Q", table[: len(table) // 8 * 8])
         complete = all((entry & _L1_OFFSET) + cluster <= size for entry in entries if entry & _L1_OFFSET)
     if not complete:
-        raise refused(path, "a part of it is missing", "copy the image into the repository again")
+        raise refused(path, "a part of it is missing", _COPY)
 
 
-def _check_backing(path: Path, name: str, roots: Sequence[Path], depth: int) -> None:
-    """Follow a backing file; it must be a plain file below *roots*, and of good format itself."""
-    mend = "make it independent: qemu-img convert -O qcow2 OLD NEW"
+def _backing(path: Path, name: str, roots: Sequence[Path], called: Path, depth: int) -> Path:
+    """Where a backing file is; it must be a plain file below *roots*."""
+    mend = f"make it independent: {_CONVERT.removeprefix('convert it: ')}"
     if re.match(r"[A-Za-z0-9+.-]+:", name) or "\0" in name:
-        raise refused(path, f"its backing file {name!r} is no plain file", mend)
+        raise refused(called, f"its backing file {shorten(name)!r} is no plain file", mend)
     if depth == 0:
-        raise refused(path, f"its chain of backing files is longer than {CHAIN_LIMIT}", mend)
-    _probe(inside(path.parent / name, roots, path, mend), roots, depth - 1)
+        raise refused(called, f"its chain of backing files is longer than {CHAIN_LIMIT}", mend)
+    return inside(path.parent / name, roots, called, mend)
 
 
 def inside(path: Path, roots: Sequence[Path], of: Path, mend: str) -> Path:
@@ -205,6 +208,6 @@ def inside(path: Path, roots: Sequence[Path], of: Path, mend: str) -> Path:
     return resolved
 
 
-def refused(path: Path, why: str, mend: str | None = None) -> ImageError:
+def refused(path: Path, why: str, mend: str) -> ImageError:
     """The error for a file of an image that we do not take."""
     return ImageError(f"the image file {path} cannot be used", details=why, resolution=mend)

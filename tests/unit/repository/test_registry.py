@@ -1,0 +1,32 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fakes.repository import Folder
+from pragma_boot.errors import ConfigError, NotAvailableError
+from pragma_boot.repository.local import LocalRepository
+from pragma_boot.repository.registry import open_repository
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+def test_local_is_the_class_that_there_is(folder: Folder) -> None:
+    assert isinstance(open_repository(folder.settings, folder.locks), LocalRepository)
+
+
+@pytest.mark.parametrize("name", ["http", "cloudfront", "clonezilla"])
+def test_classes_of_later_versions_are_refused_with_a_mend(folder: Folder, name: str) -> None:
+    with pytest.raises(NotAvailableError, match=f"{name} is not available") as caught:
+        open_repository(replace(folder.settings, repository_class=name), folder.locks)
+    assert "local" in (caught.value.resolution or "")
+
+
+@pytest.mark.parametrize(("name", "hint"), [("locall", "did you mean 'local'"), ("ftp", "one of local, http")])
+def test_an_unknown_class_names_the_nearest(folder: Folder, name: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_repository(replace(folder.settings, repository_class=name), folder.locks)
+    assert hint in (caught.value.details or "")
