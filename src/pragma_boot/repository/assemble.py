@@ -55,7 +55,12 @@ class Recipe:
 
     def sources(self) -> list[Source]:
         """The parts as they are now. Raises ImageError when one cannot be looked at."""
-        return [_source(part) for part in self.parts]
+        seen = [(part, _stat(part)) for part in self.parts]
+        return [Source(path=str(part), size=status.st_size, mtime_ns=status.st_mtime_ns) for part, status in seen]
+
+    def allocated(self) -> int:
+        """What the parts take on their disk, bytes. Raises ImageError as `sources`."""
+        return sum(_stat(part).st_blocks * 512 for part in self.parts)
 
 
 class Inflater(Protocol):
@@ -142,12 +147,11 @@ class _Meter:
         self._progress(Progress("decompress", self._subject, done=self._read, total=self._total))
 
 
-def _source(part: Path) -> Source:
+def _stat(part: Path) -> os.stat_result:
     try:
-        status = part.stat()
+        return part.stat()
     except OSError as error:
         raise refused(part, error.strerror or str(error), _AGAIN) from error
-    return Source(path=str(part), size=status.st_size, mtime_ns=status.st_mtime_ns)
 
 
 def _read(parts: Iterable[Path]) -> Iterator[bytes]:

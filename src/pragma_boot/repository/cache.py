@@ -6,6 +6,7 @@ repository do, another file is made beside it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -108,7 +109,8 @@ class Cache:
         """Remove what a killed command left; nobody else works here, as the lock is ours."""
         for leftover in self._folder.glob(f"{files.UNFINISHED}*"):
             _log.debug("removing %s, left by a command that was killed", leftover)
-            leftover.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # whoever may not write here is told so by the next step
+                leftover.unlink()
 
 
 def _record(recipe: Recipe, sources: list[Source], status: os.stat_result) -> dict[str, object]:
@@ -122,7 +124,7 @@ def _record(recipe: Recipe, sources: list[Source], status: os.stat_result) -> di
 
 def _check_space(folder: Path, subject: str, recipe: Recipe) -> None:
     """Say early that there is no room: what is not zero takes at least what its packed form does, roughly."""
-    needed, free = sum(part.stat().st_blocks * 512 for part in recipe.parts), files.free_bytes(folder)
+    needed, free = recipe.allocated(), files.free_bytes(folder)
     if free < needed:
         raise PragmaError(
             f"no room to unpack image {subject}",

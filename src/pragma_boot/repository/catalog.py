@@ -6,6 +6,7 @@ be used is left out and told as a warning, so that one bad line never hides the 
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -28,10 +29,11 @@ def read(path: Path, directory: Path) -> Catalog:
     parsed = parse(_content(path), directory, str(path), absolute=True)
     entries, warnings = [], list(parsed.warnings)
     for entry in parsed.entries:
-        if entry.path.is_file():
-            entries.append(entry)
+        wrong = _unusable(entry.path)
+        if wrong:
+            warnings.append(f"{path}:{entry.line}: image {entry.name}: {entry.path}: {wrong}")
         else:
-            warnings.append(f"{path}:{entry.line}: image {entry.name}: {entry.path} is missing or no file")
+            entries.append(entry)
     return replace(parsed, entries=tuple(entries), warnings=tuple(warnings))
 
 
@@ -76,6 +78,13 @@ def add(path: Path, directory: Path, name: ImageName, document: Path, locks: Pat
     with files.lock(locks / "catalog.lock"):
         kept = _others(_content(path), name) if path.exists() else []
         files.write_atomic(path, b"".join(one + b"\n" for one in [*kept, line.encode()]))
+
+
+def _unusable(document: Path) -> str | None:
+    try:
+        return None if stat.S_ISREG(document.stat().st_mode) else "is no file"
+    except OSError as error:
+        return error.strerror or str(error)
 
 
 def _others(data: bytes, name: ImageName) -> Iterable[bytes]:

@@ -6,6 +6,7 @@ repository is ever written.
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
@@ -33,7 +34,7 @@ from pragma_boot.repository import vc_in
 from pragma_boot.repository.assemble import Recipe
 from pragma_boot.repository.base import ImageOutcome, SyncReport
 from pragma_boot.repository.cache import Cache
-from pragma_boot.repository.probe import inside, probe
+from pragma_boot.repository.probe import inside, probe, refused
 
 _log = logging.getLogger(__name__)
 
@@ -130,7 +131,12 @@ class LocalRepository:
         """Beside the document, else in the folder that bears the image's name. Raises ImageError for a way out."""
         for folder in (image.directory, self._settings.directory / image.name):
             path = folder / part
-            if path.exists():
+            try:
+                path.stat()
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                    raise refused(path, error.strerror or str(error), "mend the file or its permissions") from error
+            else:
                 return inside(path, self._roots(image), path, "copy the file itself into the image's folder")
         return None
 

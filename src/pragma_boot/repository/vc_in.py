@@ -262,7 +262,9 @@ class _Reader:
             self._fault(
                 element, f"{what} {shorten(text)!r} leaves the image's folder", "name it relative, without '..'"
             )
-        elif not text.isprintable() or len(text) > 1024 or any(len(part.encode()) > 255 for part in path.parts):
+        elif (
+            not text.isprintable() or len(text.encode()) > 1024 or any(len(part.encode()) > 255 for part in path.parts)
+        ):
             self._fault(element, f"{what} {shorten(text)!r} is no usable file name", "rename the file")
         else:
             return str(path)

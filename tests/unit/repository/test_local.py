@@ -2,13 +2,14 @@ import gzip
 import multiprocessing
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from fakes.repository import DISK, Folder, document
 from pragma_boot import files
-from pragma_boot.errors import ImageError, ImageNotFoundError, RepositoryError
+from pragma_boot.errors import ImageError, ImageNotFoundError, PragmaError, RepositoryError
 from pragma_boot.model import DiskFormat, LocalImage, Progress, Role, image_name
 from pragma_boot.repository.local import LocalRepository
 
@@ -149,7 +150,7 @@ def test_an_unknown_name_whose_line_is_bad_says_why(folder: Folder, repository: 
     folder.settings.catalog.write_text("demo,demo/none.xml\n")
     with pytest.raises(ImageNotFoundError) as caught:
         repository.describe(DEMO)
-    assert "none.xml is missing" in (caught.value.details or "")
+    assert "none.xml: No such file" in (caught.value.details or "")
 
 
 def test_without_a_catalog_every_question_is_one_plain_error(folder: Folder, repository: LocalRepository) -> None:
@@ -212,3 +213,43 @@ def test_many_commands_at_once_assemble_one_disk(folder: Folder, repository: Loc
     for command in commands:
         command.join(60)
     assert len(seen) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize(
+    ("closed", "what"),
+    [
+        ("repository/vcdb.txt", "Permission denied"),
+        ("repository/demo", "Permission denied"),
+        ("repository/demo/demo.xml", "Permission denied"),
+        ("repository/demo/disk.img.gz", "Permission denied"),
+        ("cache", "Permission denied"),
+    ],
+)
+def test_without_permission_each_step_is_a_plain_error(closed: str, what: str) -> None:
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+
+    def ask() -> None:
+        os.setuid(65534)
+        try:
+            get(repository)
+        except PragmaError as error:
+            answers.put((error.details, error.resolution))
+        else:
+            answers.put(("", ""))
+
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        Path(name).chmod(0o777)
+        folder = Folder(Path(name))
+        folder.add_gzip("demo")
+        folder.settings.cache.mkdir()
+        folder.settings.cache.chmod(0o777)
+        (Path(name) / closed).chmod(0)
+        repository = LocalRepository(folder.settings, folder.locks)
+        asker = context.Process(target=ask)
+        asker.start()
+        details, resolution = answers.get(timeout=30)
+        asker.join(30)
+    assert what in details
+    assert resolution

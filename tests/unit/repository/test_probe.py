@@ -111,7 +111,7 @@ def test_what_qemu_must_not_see_is_refused(disk: Path, data: bytes, why: str) ->
 
 def test_errors_may_call_a_temporary_file_by_another_name(disk: Path) -> None:
     disk.touch()
-    with pytest.raises(ImageError, match="/r/disk.gz cannot be used"):
+    with pytest.raises(ImageError, match=r"/r/disk\.gz cannot be used"):
         probe(disk, (), Path("/r/disk.gz"))
 
 
@@ -127,13 +127,6 @@ def test_only_regular_files_are_disks(tmp_path: Path) -> None:
     assert "no regular file" in refusal(tmp_path / "pipe")
     assert refusal(tmp_path)
     assert "No such file" in refusal(tmp_path / "missing")
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_unreadable_files_say_so(disk: Path) -> None:
-    disk.write_bytes(bytes(512))
-    disk.chmod(0)
-    assert "Permission denied" in refusal(disk)
 
 
 @pytest.mark.parametrize(
