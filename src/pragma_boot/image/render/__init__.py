@@ -9,7 +9,7 @@ from __future__ import annotations
 from pragma_boot.image.base import Edit, MakeFolder, Write
 from pragma_boot.image.profile import Backend, GuestProfile
 from pragma_boot.image.render import backends, names, nat, ready, ssh
-from pragma_boot.image.render.ready import CAUSES, can_report
+from pragma_boot.image.render.ready import can_report
 from pragma_boot.image.render.target import Target
 from pragma_boot.model import Access, Allocation, NodeAllocation
 
@@ -38,8 +38,6 @@ def edits(
         *_cloud_init(profile),
         *ready.report(target),
     ]
-    if profile.selinux_enforcing:
-        rendered.append(Write("/.autorelabel", b""))
     return (*profile.stale, *profile.identity, document, *rendered)
 
 
@@ -61,4 +59,4 @@ def _cloud_init(profile: GuestProfile) -> list[Edit]:
     return [Write("/etc/cloud/cloud.cfg.d/99-pragma.cfg", ("\n".join(lines) + "\n").encode())]
 
 
-__all__ = ["CAUSES", "VC_OUT", "can_report", "edits"]
+__all__ = ["VC_OUT", "can_report", "edits"]

@@ -168,9 +168,9 @@ def _ifupdown(target: Target) -> list[Edit]:
         if target.carries_dns(nic):
             lines += [f"    dns-nameservers {' '.join(map(str, target.dns))}"] if target.dns else []
             lines.append(f"    dns-search {SEARCH}")
-    if target.profile.systemd or target.profile.udev:
+    if "source" in target.profile.text("/etc/network/interfaces"):
         return [_lines("/etc/network/interfaces.d/60-pragma", [MARK, *lines[1:]])]
-    head = LOOPBACK.partition("\nsource")[0].rstrip()  # a small ifup may not know `source`
+    head = LOOPBACK.partition("\nsource")[0].rstrip()  # an ifup that may not know `source`
     return [_lines("/etc/network/interfaces", [head, *lines])]
 
 

@@ -61,7 +61,7 @@ PATH=$PATH:/usr/sbin:/sbin:/usr/bin:/bin
 echo 1 > /proc/sys/net/ipv4/ip_forward
 """
 # The first line makes a table to delete where there is none; kernels before 4.18 want both nat chains.
-_NFT = """exec nft -f - << 'END'
+_NFT = """nft -f - << 'END'
 table ip pragma_nat { }
 delete table ip pragma_nat
 table ip pragma_nat {
@@ -70,12 +70,19 @@ table ip pragma_nat {
         type nat hook postrouting priority 100;
         ip saddr @NET@ ip daddr != @NET@ masquerade
     }
+}
+END
+status=$?
+# Kernels with few modules cannot do this; only networks with a smaller MTU need it.
+nft -f - 2> /dev/null << 'END'
+table ip pragma_nat {
     chain clamp {
         type filter hook forward priority -150;
         ip saddr @NET@ tcp flags syn tcp option maxseg size set rt mtu
     }
 }
 END
+exit $status
 """
 _IPTABLES = """add() { # TABLE CHAIN RULE...: unless it is there
     table=$1 chain=$2

@@ -1,9 +1,13 @@
-"""The node's own report of its readiness: a script, what it has to check, and who starts it at each boot."""
+"""The node's own report of its readiness: a script, what it has to check, and who starts it at each boot.
+
+The causes that it may tell, in the order in which they are looked for: `wrong-name`, then for each interface
+`no-device NETWORK`, `no-carrier NETWORK`, `no-address ADDRESS`; `disk-full`, `no-key`, `no-sshd`; at last `no-frontend`
+of a compute node and `no-compute NODE` of a frontend.
+"""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from importlib import resources
 from ipaddress import IPv4Address
 
@@ -12,19 +16,6 @@ from pragma_boot.image.profile import MARK, GuestProfile, Hook
 from pragma_boot.image.render import nat
 from pragma_boot.image.render.target import Target, block, without_block
 from pragma_boot.model import PRIVATE, REPORT_MARK, Nic
-
-CAUSES: Mapping[str, str] = {
-    "no-hostname": "its host name is not set: the image's boot did not get far, or something renames it",
-    "no-device": "it has no network device with the MAC of this network (a driver missing in the image?)",
-    "no-carrier": "the network device is down or its cable is out",
-    "no-address": "the address is not on its device: the image's network service did not take the configuration",
-    "disk-full": "its root file system is full",
-    "no-key": "root's authorized_keys lacks the cluster's key",
-    "no-sshd": "nothing listens on port 22",
-    "no-frontend": "it cannot resolve or reach the frontend",
-    "no-compute": "root on the frontend cannot log in to this compute node",
-}
-"""What the first word of a report's CAUSE means; the words after it are a network, an address or a node."""
 
 REPORT = "/etc/pragma/report"
 _UNIT = "/etc/systemd/system/{name}"
@@ -76,8 +67,14 @@ def _hook(target: Target) -> list[Edit]:
     if hook is Hook.SYSTEMD:
         edits = _service("pragma-report.service", _REPORT_UNIT)
         return edits + (_service("pragma-nat.service", _NAT_UNIT) if translate else [])
-    up = ["[ ! -x /etc/pragma/network ] || /bin/sh /etc/pragma/network"]
-    lines = [*up, *([f"/bin/sh {nat.SCRIPT}"] if translate else []), f"/bin/sh {REPORT} < /dev/null > /dev/null 2>&1 &"]
+    up = ["[ ! -x /etc/pragma/network ] || /bin/sh /etc/pragma/network || :"]
+    lines = [
+        *up,
+        *([f"/bin/sh {nat.SCRIPT} || :"] if translate else []),
+        f"/bin/sh {REPORT} < /dev/null > /dev/null 2>&1 &",
+    ]
+    if hook is Hook.INIT:
+        return [Symlink("/etc/pragma/boot.d/10-nat", nat.SCRIPT)] if translate else []
     if hook is Hook.LOCAL_D:
         return [Write("/etc/local.d/pragma.start", "\n".join(["#!/bin/sh", MARK, *lines, ""]).encode(), 0o755)]
     return [_rc_local(target, lines)] if hook is Hook.RC_LOCAL else []

@@ -3,6 +3,7 @@
 # Tells on the serial console when this node is ready, and what it waits for until then. For dash and busybox.
 # The loops start no program but `sleep` until there is somebody to talk to: emulated CPUs are slow.
 # PRAGMA_ROOT is another root folder, for tests.
+# shellcheck disable=SC1091,SC2154 # the facts are in /etc/pragma/node
 
 root=${PRAGMA_ROOT-}
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -193,7 +194,7 @@ check_computes() {
 
 seconds
 end=$((now + limit))
-await no-hostname is_named
+await wrong-name is_named
 for nic in $nics; do
     rest=$nic
     set --
