@@ -123,13 +123,15 @@ _SIGNS: tuple[tuple[re.Pattern[str], Cause], ...] = tuple(
         ),
     )
 )
+_POWER_OFF = re.compile(r"^.*\breboot: (?:Power down|System halted)|^Requesting system (?:poweroff|halt)", re.MULTILINE)
 _STARTS = tuple(re.compile(pattern, re.MULTILINE) for pattern in (_T + r"Linux version \d", r"^SeaBIOS \(version"))
 
 _NOT_RUNNING = {
     NodeState.SHUTDOWN: Cause(
-        "switched-off",
-        "it switched itself off",
-        "read the last console lines; its init may have failed, or the image is made to power off",
+        "stopped",
+        "its virtual machine stopped without being shut down",
+        "somebody killed it, or QEMU failed: see libvirt's log of the domain, below /var/log/libvirt/qemu, and the"
+        " host's kernel log (out of memory?)",
         fatal=True,
     ),
     NodeState.CRASHED: Cause(
@@ -152,6 +154,12 @@ _NOT_RUNNING = {
         " paused it",
     ),
 }
+_SWITCHED_OFF = Cause(
+    "switched-off",
+    "it switched itself off",
+    "read the last console lines; its init may have failed, or the image is made to power off",
+    fatal=True,
+)
 _UNKNOWN = Cause(
     "unknown", "its engine cannot be asked about it", "'pragma check site' tells what is wrong with the site"
 )
@@ -181,6 +189,10 @@ _NO_REPORT = Cause(
 # What nodes report (image.render writes it): code → clause with the report's word, mend.
 _REPORTS: dict[str, tuple[str, str]] = {
     "wrong-name": ("its host name is wrong", "something in the image sets the host name: remove it"),
+    "no-device": (
+        "its kernel shows no interface for the network {0}",
+        "the image's kernel needs the virtio_net driver, in its initrd or in /lib/modules",
+    ),
     "no-carrier": (
         "its interface {0} has no carrier",
         "see that the network of that interface exists and is up on the host (virsh net-list, ip link)",
@@ -233,6 +245,8 @@ def _explanations(text: str, last_report: str | None, state: NodeState, accel: s
     sign = next((cause for pattern, cause in _SIGNS if pattern.search(text)), None)
     if sign and sign.fatal:
         yield sign
+    if state is NodeState.SHUTDOWN and _POWER_OFF.search(text):
+        yield _SWITCHED_OFF
     if state in _NOT_RUNNING:
         yield _NOT_RUNNING[state]
     if max(len(start.findall(text)) for start in _STARTS) >= RESTARTS:

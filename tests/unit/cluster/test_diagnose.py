@@ -34,7 +34,7 @@ def test_fatal_console_is_recognised_and_ends_the_wait(code: str, console: str) 
     [
         "Gave up waiting for root file system device.  Common problems:\r\n",
         "ALERT!  UUID=0b1c does not exist.  Dropping to a shell!\r\n",
-        "BusyBox v1.35.0 (Debian) built-in shell (ash)\r\n/bin/sh: can't access tty; job control turned off\r\n(initramfs) ",
+        "BusyBox built-in shell (ash)\r\n/bin/sh: can't access tty; job control turned off\r\n(initramfs) ",
         "dracut:/# ",
     ],
 )
@@ -68,6 +68,7 @@ def test_soft_signs_explain_a_report_but_do_not_end_the_wait(code: str, console:
 @pytest.mark.parametrize(
     ("report", "words"),
     [
+        ("no-device public", "no interface for the network public"),
         ("no-carrier private", "interface private has no carrier"),
         ("no-address 10.1.1.1", "address 10.1.1.1"),
         ("disk-full", "file system is full"),
@@ -89,7 +90,7 @@ def test_report_becomes_a_sentence_and_a_mend(report: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("state", "code", "fatal"),
     [
-        (NodeState.SHUTDOWN, "switched-off", True),
+        (NodeState.SHUTDOWN, "stopped", True),
         (NodeState.CRASHED, "crashed", True),
         (NodeState.MISSING, "vanished", True),
         (NodeState.PAUSED, "paused", False),
@@ -98,6 +99,11 @@ def test_report_becomes_a_sentence_and_a_mend(report: str, words: str) -> None:
 def test_a_node_that_does_not_run_is_told_by_its_state(state: NodeState, code: str, fatal: bool) -> None:
     cause = diagnose(BOOTED, "no-sshd", state)
     assert (cause.code, cause.fatal) == (code, fatal)
+
+
+def test_a_node_that_powered_off_is_told_from_one_that_was_killed() -> None:
+    console = BOOTED + "The system is going down NOW!\r\n[    3.1] reboot: Power down\r\n"
+    assert diagnose(console, None, NodeState.SHUTDOWN).code == "switched-off"
 
 
 def test_a_panic_explains_a_node_that_stopped() -> None:

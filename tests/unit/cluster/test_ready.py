@@ -171,6 +171,7 @@ def test_a_panic_ends_the_wait_at_once_with_the_consoles_end(site: Site) -> None
 
 def test_a_node_that_switched_itself_off_ends_the_wait(site: Site) -> None:
     site.add("fe")
+    site.later(0.1, lambda: site.say("fe", "[    3.1] reboot: Power down\r\n"))
     site.later(0.2, lambda: site.engine.states.update({NodeName("fe"): NodeState.SHUTDOWN}))
     error, seconds = site.fails(timeout=60)
     assert seconds < 5
