@@ -22,12 +22,15 @@ OPTIONS = "rw rootfstype=ext4 console=ttyS0,115200 quiet"
 _MASKED = (
     "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service",
     "fstrim.timer", "systemd-pstore.service", "getty@tty1.service", "systemd-networkd-wait-online.service",
+    "systemd-network-generator.service", "systemd-update-utmp.service", "systemd-update-utmp-runlevel.service",
+    "modprobe@.service", "dev-hugepages.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount",
+    "sys-kernel-config.mount", "sys-fs-fuse-connections.mount", "proc-sys-fs-binfmt_misc.automount",
 )  # fmt: skip
 _ENABLED = ("systemd-networkd.service", "ssh-host-keys.service")
 _LEFT = (
     "var/log/apt", "var/log/*.log", "var/cache/apt/*", "var/cache/ldconfig/*", "var/cache/debconf/*-old",
     "var/lib/apt/lists/*", "var/lib/dpkg/*-old", "etc/ssh/ssh_host_*", "etc/*-", "etc/apt/apt.conf.d/99mmdebstrap",
-    "etc/apt/sources.list.d/*", "etc/dpkg/dpkg.cfg.d/99mmdebstrap",
+    "etc/apt/sources.list.d/*", "etc/dpkg/dpkg.cfg.d/99mmdebstrap", "etc/modules-load.d/modules.conf",
 )  # fmt: skip
 
 
@@ -70,7 +73,7 @@ def _options(etc: Path, work: Path) -> list[str]:
         "--dpkgopt=path-include=/usr/share/doc/*/copyright",
         "--dpkgopt=path-exclude=/usr/share/locale/*",
         "--dpkgopt=path-exclude=/usr/share/man/*",
-        f"--essential-hook=copy-in {etc}/tiny-initramfs {etc}/default {etc}/systemd /etc",
+        f"--essential-hook=copy-in {etc}/tiny-initramfs {etc}/default {etc}/modprobe.d {etc}/systemd /etc",
         f"--customize-hook={systemctl} enable {' '.join(_ENABLED)}",
         f"--customize-hook={systemctl} mask {' '.join(_MASKED)}",
     ]
