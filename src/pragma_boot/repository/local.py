@@ -82,12 +82,13 @@ class LocalRepository:
     def prune(self, in_use: Collection[Path]) -> tuple[Path, ...]:
         """Remove assembled disks that no image needs any more; see `Repository.prune`."""
         gone: list[Path] = []
-        offered = {entry.name for entry in self.catalog().entries}
+        catalog = self.catalog()
         for folder in sorted({disk.parent for disk in self._settings.cache.glob("*/*.disk")}):
             name = ImageName(folder.name)
             with files.lock(self._lock(name)):
-                current = self._current(name) if name in offered else set()
-                gone += Cache(folder).prune({*in_use, *current})
+                needed = self._needed(name) if catalog.find(name) else ()
+                if needed is not None:
+                    gone += Cache(folder).prune({*in_use, *needed})
         return tuple(gone)
 
     # ------------------------------------------------------------------------------------------------------- disks
@@ -120,7 +121,7 @@ class LocalRepository:
             )
         found = [(part, self._locate(image, part)) for part in source.parts]
         missing = [part for part, path in found if path is None]
-        unpacked = self._locate(image, source.file) if missing else None
+        unpacked = self._locate(image, source.file) if len(missing) == len(found) else None
         if unpacked:  # an older program unpacked the parts in place and then removed them
             return Recipe(Packing.RAW, (unpacked,))
         if missing:
@@ -163,13 +164,13 @@ class LocalRepository:
             _log.debug("image %s is not synchronised", entry.name, exc_info=True)
             return ImageOutcome(entry.name, "failed", "; ".join(filter(None, (error.message, error.details))))
 
-    def _current(self, name: ImageName) -> set[Path]:
-        """The disks that the image needs as it is offered now; none when it is broken."""
+    def _needed(self, name: ImageName) -> Collection[Path] | None:
+        """The disks of the image as it is offered now; None when it is broken: it may be mended, so nothing goes."""
         try:
             local = self.cached(self.describe(name))
         except PragmaError:
-            return set()
-        return {local.frontend.path, local.compute.path} if local else set()
+            return None
+        return (local.frontend.path, local.compute.path) if local else ()
 
 
 def _not_found(name: ImageName, catalog: Catalog) -> ImageNotFoundError:

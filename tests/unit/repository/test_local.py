@@ -98,6 +98,32 @@ def test_a_changed_original_is_assembled_anew_beside_the_old(folder: Folder, rep
     assert (new.path != old, new.size, old.read_bytes()) == (True, 2 * len(DISK), DISK)
 
 
+def test_prune_removes_the_older_forms_of_an_image(folder: Folder, repository: LocalRepository) -> None:
+    place = folder.add_gzip("demo")
+    old = get(repository).frontend.path
+    (place / "disk.img.gz").write_bytes(gzip.compress(DISK + DISK))
+    new = get(repository).frontend.path
+    assert repository.prune([old, Path("/elsewhere")]) == ()
+    assert repository.prune([]) == (old,)
+    assert new.exists()
+
+
+def test_prune_keeps_the_disk_of_an_image_that_is_broken_just_now(folder: Folder, repository: LocalRepository) -> None:
+    place = folder.add_gzip("demo")
+    disk = get(repository).frontend.path
+    (place / "disk.img.gz").rename(place / "away")
+    assert repository.prune([]) == ()
+    assert disk.exists()
+
+
+def test_prune_leaves_strange_files_in_the_cache_alone(folder: Folder, repository: LocalRepository) -> None:
+    strange = folder.settings.cache / "kernels" / f"{files.UNFINISHED}x"
+    strange.parent.mkdir(parents=True)
+    strange.touch()
+    assert repository.prune([]) == ()
+    assert strange.exists()
+
+
 def test_every_missing_file_is_named(folder: Folder, repository: LocalRepository) -> None:
     parts = "<file type='splited'><part>a</part><part>b</part><part>c</part></file>"
     folder.add("demo", document(extra=parts), b=DISK)
