@@ -10,29 +10,34 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
 from pragma_boot.cluster import naming, undo, waiting
-from pragma_boot.cluster.plan import Sizes, check_architecture, check_capacity, make_plan
+from pragma_boot.cluster.plan import Sizes, check_architecture, make_plan
 from pragma_boot.cluster.site import Site
 from pragma_boot.cluster.store import exists
 from pragma_boot.cluster.view import ClusterView, NodeView, cluster
+from pragma_boot.driver.placing import place
 from pragma_boot.errors import ClusterExistsError, NotAvailableError, PragmaError
 from pragma_boot.model import (
     Allocation,
+    Capacity,
     ClusterName,
     ClusterState,
+    HostCapacity,
     Image,
     ImageName,
     InUse,
+    NodeAllocation,
     Plan,
     ProgressSink,
     Role,
     no_progress,
 )
+from pragma_boot.network.pool import free_addresses
 
 _log = logging.getLogger(__name__)
 
@@ -197,8 +202,30 @@ def _decide(
         raise exists(identity.cluster)
     private = image.private_network or settings.private_network
     plan = make_plan(identity.cluster, image.name, _sizes(site, request, image), private, request.keys)
-    check_capacity(plan, site.driver.capacity())
+    place(plan, _free(site))  # for its refusal; the driver places again
     return identity, plan
+
+
+def _free(site: Site) -> Capacity:
+    """The engine's free capacity less what other boots, that are under way, have been promised already."""
+    capacity = site.driver.capacity()
+    there = site.driver.survey()
+    promised = [
+        node
+        for record in site.store.all()
+        if record.allocation and record.state is ClusterState.ALLOCATED and site.store.is_locked(record.name)
+        for node in record.allocation.nodes
+        if node.name not in there.get(record.name, {})
+    ]
+    return Capacity(
+        tuple(_less(host, [node for node in promised if node.host == host.host]) for host in capacity.hosts)
+    )
+
+
+def _less(host: HostCapacity, nodes: Sequence[NodeAllocation]) -> HostCapacity:
+    cpus = sum(node.cpus for node in nodes)
+    memory = sum(node.memory_mib for node in nodes)
+    return replace(host, cpus_free=host.cpus_free - cpus, memory_free_mib=host.memory_free_mib - memory)
 
 
 def _sizes(site: Site, request: BootRequest, image: Image) -> Sizes:
@@ -227,6 +254,6 @@ def _remember(lookup: naming.Lookup) -> naming.Lookup:
 def _first_guess(site: Site, lookup: Callable[[IPv4Address], str | None]) -> None:
     """Look the likely address up before the site is locked: DNS may be slow, and others wait for the lock."""
     used = site.store.in_use(InUse())
-    for address in naming.free_addresses(site.settings.clusters.public_ips, used.addresses):
+    for address in free_addresses(site.settings.clusters.public_ips, used.addresses):
         lookup(address)
         return

@@ -6,10 +6,9 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
 
-from pragma_boot.errors import CapacityError, PragmaError
-from pragma_boot.model import Capacity, ClusterName, Image, ImageName, NodeName, NodeSpec, Plan, Role
+from pragma_boot.errors import PragmaError
+from pragma_boot.model import ClusterName, Image, ImageName, NodeName, NodeSpec, Plan, Role
 
-MAX_CPUS = 65536
 _ROOM_FOR_SUFFIX = 56
 
 
@@ -40,39 +39,6 @@ def make_plan(
         for index, cpus in enumerate(spread(sizes.cpus, sizes.cpus_per_node))
     )
     return Plan(cluster, image, (frontend, *computes), private, keys)
-
-
-def check_capacity(plan: Plan, capacity: Capacity) -> None:
-    """Raise CapacityError, saying what is asked for and what is free, when the site cannot hold the plan.
-
-    Fits nodes onto hosts, largest first, each onto the host with most CPUs free, as drivers do.
-    """
-    cpus = {host.host: host.cpus_free for host in capacity.hosts}
-    memory = {host.host: host.memory_free_mib for host in capacity.hosts}
-    for node in sorted(plan.nodes, key=lambda spec: (-spec.cpus, -spec.memory_mib)):
-        fitting = [host for host in cpus if cpus[host] >= node.cpus and memory[host] >= node.memory_mib]
-        if not fitting:
-            raise _too_much(plan, capacity)
-        best = max(fitting, key=lambda host: (cpus[host], memory[host]))
-        cpus[best] -= node.cpus
-        memory[best] -= node.memory_mib
-
-
-def _too_much(plan: Plan, capacity: Capacity) -> CapacityError:
-    wanted_cpus = sum(node.cpus for node in plan.nodes)
-    wanted_memory = sum(node.memory_mib for node in plan.nodes)
-    free = "\n".join(
-        f"{host.host}: {max(host.cpus_free, 0)} of {host.cpus} CPUs and"
-        f" {max(host.memory_free_mib, 0)} of {host.memory_mib} MiB are free"
-        for host in capacity.hosts
-    )
-    return CapacityError(
-        f"the site has not enough free for {len(plan.nodes)} nodes with {wanted_cpus} CPUs"
-        f" and {wanted_memory} MiB in all (the frontend counts)",
-        details=free,
-        resolution="ask for fewer CPUs or less memory (mem=MB), or clean clusters that are no longer needed;"
-        " 'cpu_overcommit' lets a site promise more CPUs than it has",
-    )
 
 
 def check_architecture(image: Image, machine: str) -> None:

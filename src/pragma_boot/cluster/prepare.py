@@ -12,7 +12,8 @@ from pragma_boot.cluster.site import Site
 from pragma_boot.image import kernel
 from pragma_boot.image.access import new_access
 from pragma_boot.image.base import Guest
-from pragma_boot.image.inspect import GuestProfile, inspect
+from pragma_boot.image.inspect import inspect
+from pragma_boot.image.profile import GuestProfile
 from pragma_boot.image.render import can_report, edits
 from pragma_boot.model import (
     Access,

@@ -62,6 +62,15 @@ class Driver(Protocol):
     def preflight(self) -> None:
         """Look at the site; read-only. Raises PreflightError with every fault at once, each with its mend."""
 
+    def set_up(self) -> tuple[str, ...]:
+        """Make what the site needs once, for all clusters (its public network); idempotent.
+
+        Returns a line for each thing made. `allocate` and `start` make what is missing, too. Raises DriverError.
+        """
+
+    def tear_down(self) -> tuple[str, ...]:
+        """Take away what `set_up` made; to be called when no cluster is left; idempotent. Returns as `set_up`."""
+
     def capacity(self) -> Capacity:
         """What each host has and has free; read-only. Raises DriverError when a host cannot be asked."""
 

@@ -82,6 +82,15 @@ class MemoryDriver:
     def preflight(self) -> None:
         """Nothing can be wrong with it."""
 
+    def set_up(self) -> tuple[str, ...]:
+        """Nothing outlives its clusters."""
+        return ()
+
+    def tear_down(self) -> tuple[str, ...]:
+        """Its memory goes with the state folder."""
+        self.file.unlink(missing_ok=True)
+        return ()
+
     def capacity(self) -> Capacity:
         """What *hosts* have, less what all nodes take."""
         taken = [node for cluster in self._read().values() for node in cluster["nodes"].values()]

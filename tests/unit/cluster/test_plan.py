@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pragma_boot.cluster.plan import Sizes, check_architecture, check_capacity, make_plan, name_after_image, spread
+from pragma_boot.cluster.plan import Sizes, check_architecture, make_plan, name_after_image, spread
+from pragma_boot.driver.placing import place
 from pragma_boot.errors import CapacityError, PragmaError
 from pragma_boot.model import (
     Capacity,
@@ -54,25 +55,25 @@ def test_the_frontend_bears_the_clusters_name() -> None:
 
 
 def test_a_plan_that_fits_is_accepted() -> None:
-    check_capacity(plan(4), Capacity((host("a", 5),)))
+    place(plan(4), Capacity((host("a", 5),)))
 
 
 def test_too_many_cpus_say_what_is_free() -> None:
     with pytest.raises(CapacityError) as caught:
-        check_capacity(plan(8), Capacity((host("a", 4),)))
+        place(plan(8), Capacity((host("a", 4),)))
     assert "9 CPUs" in caught.value.message
-    assert "a: 4 of 4 CPUs" in str(caught.value.details)
+    assert "a: 4 more CPUs" in str(caught.value.details)
 
 
 def test_memory_counts_too() -> None:
     with pytest.raises(CapacityError):
-        check_capacity(plan(2, memory=5000), Capacity((host("a", 16),)))
+        place(plan(2, memory=5000), Capacity((host("a", 16),)))
 
 
 def test_no_node_is_torn_between_hosts() -> None:
-    check_capacity(plan(2), Capacity((host("a", 1), host("b", 2))))
+    place(plan(2), Capacity((host("a", 1), host("b", 2))))
     with pytest.raises(CapacityError):
-        check_capacity(plan(4, per_node=4), Capacity((host("a", 3), host("b", 3))))
+        place(plan(4, per_node=4), Capacity((host("a", 3), host("b", 3))))
 
 
 @given(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,120}[A-Za-z0-9]", fullmatch=True))

@@ -80,16 +80,16 @@ class LibvirtDriver:
 
         preflight.check(self._settings, self._state, self._folders)
 
-    def ensure_public(self) -> bool:
-        """Make or start the site's NAT network where the settings want one; True when it was made just now.
+    def set_up(self) -> tuple[str, ...]:
+        """As in the contract: the NAT network, where the settings want one."""
+        made = networks.ensure_public(self._connection, self._settings.public, self._gateway)
+        return (f"made the NAT network {self._settings.public.name}, {self._gateway}",) if made else ()
 
-        `pragma init` and every `allocate` call it. Raises DriverError.
-        """
-        return networks.ensure_public(self._connection, self._settings.public, self._gateway)
-
-    def remove_public(self) -> None:
-        """Remove the NAT network that `ensure_public` made; for taking a site down."""
-        networks.remove_public(self._connection, self._settings.public)
+    def tear_down(self) -> tuple[str, ...]:
+        """As in the contract."""
+        if not networks.remove_public(self._connection, self._settings.public):
+            return ()
+        return (f"removed the NAT network {self._settings.public.name}",)
 
     def capacity(self) -> Capacity:
         """As in the contract: nothing is promised twice, and no host has less than nothing."""
@@ -129,7 +129,7 @@ class LibvirtDriver:
         """As in the contract. Makes the cluster's private network, and the public one where it is missing."""
         hosts = placing.place(plan, self.capacity())
         allocation = placing.allocation(plan, leases, self.public_side(), hosts)
-        self.ensure_public()
+        self.set_up()
         networks.ensure_private(self._connection, _marks(allocation))
         return allocation
 
@@ -160,7 +160,7 @@ class LibvirtDriver:
         found = domains.find(self._connection, cluster)
         if not found:
             return
-        self.ensure_public()
+        self.set_up()
         mine = next(filter(None, map(domains.read_marks, found)), None)
         if mine:
             networks.ensure_private(self._connection, replace(mine, node=NodeName(""), role=""))

@@ -55,11 +55,13 @@ def ensure_public(connection: Connection, public: PublicNetwork, gateway: IPv4In
     return new
 
 
-def remove_public(connection: Connection, public: PublicNetwork) -> None:
-    """Remove the NAT network, if it is one that we made; idempotent."""
+def remove_public(connection: Connection, public: PublicNetwork) -> bool:
+    """Remove the NAT network, if it is one that we made; idempotent. True when it was there."""
     found = _find(connection, public.name) if public.kind == "nat" else None
-    if found is not None and found.UUIDString() == marks.uuid_of(public.name):
-        _remove(found)
+    if found is None or found.UUIDString() != marks.uuid_of(public.name):
+        return False
+    _remove(found)
+    return True
 
 
 def public_address(connection: Connection, name: str) -> set[IPv4Interface] | None:

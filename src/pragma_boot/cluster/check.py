@@ -1,0 +1,77 @@
+"""Everything that is wrong with a site, found in one look that changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from pragma_boot import files
+from pragma_boot.cluster import view
+from pragma_boot.cluster.site import Site, open_site
+from pragma_boot.config.settings import Settings
+from pragma_boot.errors import Fault, FaultsError, PragmaError
+
+_LITTLE_SPACE = 1 << 30
+"""Bytes; below it a node's disk soon fills up."""
+
+
+def check_site(settings: Settings) -> tuple[Fault, ...]:
+    """All faults of driver, repository, folders and clusters; each with its mend. Empty when the site is well."""
+    try:
+        site = open_site(settings)
+    except PragmaError as error:
+        return tuple(_as_faults("site_conf.conf", error))
+    checks: list[tuple[str, Callable[[Site], Iterator[Fault]]]] = [
+        (f"driver {site.driver.info.name}", _driver),
+        ("repository", _repository),
+        ("folders", _folders),
+        ("clusters", _clusters),
+    ]
+    faults: list[Fault] = []
+    for where, check in checks:
+        try:
+            faults += check(site)
+        except PragmaError as error:
+            faults += _as_faults(where, error)
+    return tuple(faults)
+
+
+def _driver(site: Site) -> Iterator[Fault]:
+    site.driver.preflight()
+    return iter(())
+
+
+def _repository(site: Site) -> Iterator[Fault]:
+    catalog = site.repository.catalog()
+    for warning in catalog.warnings:
+        yield Fault("catalog", warning, "correct the line, or remove it")
+    for entry in catalog.entries:
+        try:
+            site.repository.cached(site.repository.describe(entry.name))
+        except PragmaError as error:
+            yield from _as_faults(f"image {entry.name}", error)
+
+
+def _folders(site: Site) -> Iterator[Fault]:
+    settings = site.settings
+    disks = settings.clusters.diskdir or settings.site.state.root / "disks"
+    for what, folder in (("disks", disks), ("temp_directory", settings.site.temp_directory)):
+        free = files.free_bytes(folder)
+        if free < _LITTLE_SPACE:
+            yield Fault(
+                what, f"only {free >> 20} MiB are free in {folder}", "free some space, or choose another folder"
+            )
+
+
+def _clusters(site: Site) -> Iterator[Fault]:
+    for cluster in view.clusters(site):
+        if cluster.state == view.BROKEN:
+            mend = f"pragma shutdown {cluster.name}; pragma clean {cluster.name}"
+            yield Fault(f"cluster {cluster.name}", cluster.note or "broken", mend)
+
+
+def _as_faults(where: str, error: PragmaError) -> Iterator[Fault]:
+    if isinstance(error, FaultsError):
+        yield from error.faults
+        return
+    details = f": {error.details}" if error.details else ""
+    yield Fault(where, error.message + details, error.resolution or "")

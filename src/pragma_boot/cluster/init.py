@@ -1,0 +1,150 @@
+"""`pragma init`: a working configuration for this host, and its public network."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from pragma_boot import files, run
+from pragma_boot.cluster.site import open_site
+from pragma_boot.config.find import search_path
+from pragma_boot.config.generate import SiteFacts, site_files
+from pragma_boot.config.keys import SITE_FILE
+from pragma_boot.config.settings import Settings
+from pragma_boot.config.validate import load_settings, state_directory
+from pragma_boot.errors import ClusterError, PragmaError
+
+_NAT = "pragma-public"
+_CANDIDATES = tuple(IPv4Network(f"192.168.{third}.0/24") for third in range(130, 250))
+_CLUSTERS = 100
+"""Public addresses and VLANs that a fresh site has."""
+_PROMISED = 8
+"""CPUs that a small host promises at least, so that a first cluster fits."""
+
+
+def init_site(folder: Path | None, *, remove: bool = False, force: bool = False) -> tuple[str, ...]:
+    """Write site_conf.conf and libvirt.conf, and make the public network; idempotent.
+
+    folder: where to write; None takes the first folder of the search path that holds a configuration, else the
+    one for this user. force: replace files that are there. remove: take the site away again (network, database,
+    configuration; never the repository); refused while clusters exist.
+
+    Returns one line for each thing done. Raises PragmaError when it cannot be done.
+    """
+    home = folder or _home(os.environ)
+    if remove:
+        return tuple(_remove(home))
+    return tuple(_make(home, force))
+
+
+def _make(folder: Path, force: bool) -> Iterator[str]:
+    if (folder / SITE_FILE).exists() and not force:
+        yield f"{folder / SITE_FILE} is there already and stays as it is (force=yes replaces it)"
+    else:
+        yield from _write(folder)
+    site = open_site(load_settings(folder))
+    catalog = site.settings.site.repository.catalog
+    if not catalog.exists():
+        files.make_folder(catalog.parent)
+        files.write_atomic(catalog, "# NAME,PATH of the image's XML description\n")
+        yield f"wrote an empty catalog, {catalog}"
+    yield from site.driver.set_up()
+
+
+def _write(folder: Path) -> Iterator[str]:
+    facts = _facts(folder)
+    files.make_folder(folder)
+    for name, text in sorted(site_files(facts).items()):
+        files.write_atomic(folder / name, text)
+        yield f"wrote {folder / name}"
+
+
+def _remove(folder: Path) -> Iterator[str]:
+    if not (folder / SITE_FILE).exists():
+        yield f"there is no site configuration in {folder}"
+        return
+    settings = load_settings(folder)
+    site = open_site(settings)
+    left = {record.name for record in site.store.all()} | set(site.driver.survey())
+    if left:
+        raise ClusterError(
+            "the site still has clusters",
+            details="\n".join(sorted(left)),
+            resolution="remove each with: pragma shutdown NAME; pragma clean NAME",
+        )
+    yield from site.driver.tear_down()
+    yield from _remove_files(folder, settings)
+
+
+def _remove_files(folder: Path, settings: Settings) -> Iterator[str]:
+    state = settings.site.state
+    paths = [state.database, state.accel, *state.locks.glob("*.lock")]
+    paths += [folder / name for name in (SITE_FILE, f"{settings.site.site_ve_driver}.conf")]
+    for path in paths:
+        if path.exists():
+            path.unlink()
+            if path.suffix != ".lock":
+                yield f"removed {path}"
+    for empty in (state.locks, state.root / "clusters", state.root / "disks", state.root):
+        with suppress(OSError):
+            empty.rmdir()
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    """Where this user's configuration belongs: where one is; else the named folder, the checkout's, or the usual."""
+    places = search_path(environ)
+    return next((place for place in places if (place / SITE_FILE).exists()), places[0])
+
+
+def _facts(folder: Path) -> SiteFacts:
+    root = os.geteuid() == 0
+    state = state_directory(os.environ, root=root)
+    if state is None:
+        raise PragmaError("there is no home directory", resolution="set HOME or XDG_STATE_HOME")
+    network = _free_network()
+    hosts = list(network.hosts())
+    cpus = os.cpu_count() or 1
+    return SiteFacts(
+        state_directory=state,
+        repository_dir=state / "images",
+        log_directory=Path("/var/log/pragma_boot") if root else state / "log",
+        libvirt_uri="qemu:///system",
+        nat_network=_NAT,
+        public_ips=(hosts[9], hosts[9 + _CLUSTERS - 1]),
+        netmask=network.netmask,
+        gw=hosts[0],
+        dns=(hosts[0],),
+        vlans=range(100, 100 + _CLUSTERS),
+        cpus_per_node=min(max(cpus // 2, 1), 4),
+        memory_mib=1024 if _memory_mib() < 16384 else 2048,
+        cpu_overcommit=max(1, -(-_PROMISED // cpus)),
+    )
+
+
+def _free_network() -> IPv4Network:
+    """A private network that no route of this host leads to."""
+    routed = list(_routes())
+    for candidate in _CANDIDATES:
+        if not any(candidate.overlaps(network) for network in routed):
+            return candidate
+    raise PragmaError(
+        "every network from 192.168.130.0/24 to 192.168.249.0/24 is routed by this host",
+        resolution="copy etc/libvirt.conf.template and choose a free network yourself",
+    )
+
+
+def _routes() -> Iterator[IPv4Network]:
+    answer = json.loads(run.run(["ip", "-json", "-4", "route", "show", "table", "all"]).text or "[]")
+    for route in answer:
+        with suppress(ValueError, KeyError):
+            destination = route["dst"]
+            if destination != "default":
+                yield IPv4Network(destination, strict=False)
+
+
+def _memory_mib() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
