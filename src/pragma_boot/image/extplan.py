@@ -74,7 +74,7 @@ class Planner:
                         self._remove(place)
                 case Symlink():
                     place = self._vacant(edit.path)
-                    self._do("symlink", place.path, edit.target)
+                    self._do("symlink", place.path, words=[edit.target])
                     self._put(place, Node(False, link=edit.target))
                     self._forget_below(place.path)
                     self._expect(place.path, stat.S_IFLNK | 0o777, len(edit.target.encode(errors="surrogateescape")))
@@ -92,7 +92,7 @@ class Planner:
         if self._cwd != parent:
             self._do("cd", parent or "/")
             self._cwd = parent
-        self._do("write", str(source), name)
+        self._do("write", words=[str(source), name])
         self._put(place, Node(False))
         self._expect(place.path, stat.S_IFREG | edit.mode, len(edit.data))
 
@@ -105,7 +105,7 @@ class Planner:
         if not place.node:
             self._mkdir(place, edit.mode)
         else:
-            self._chmod(place.path, edit.mode)
+            self._chmod(place, edit.mode)
 
     def _move(self, edit: Move) -> None:
         source = self._tree.walk(edit.path, follow=False)
@@ -124,10 +124,11 @@ class Planner:
         assert node is not None
         if node.is_dir:
             inode = node.inode
-            self._mkdir(target, stat.S_IMODE(inode.mode) if inode else 0o755)
+            mode = node.mode if node.mode is not None else stat.S_IMODE(inode.mode) if inode else 0o755
+            self._mkdir(target, mode)
             for key, value in (("uid", inode.uid), ("gid", inode.gid)) if inode else ():
                 if value:
-                    self._do("sif", target.path, key, str(value))
+                    self._do("sif", target.path, words=[key, str(value)])
             made = self._child(target)
             for name, child in sorted(self._tree.children(node).items()):
                 self._relocate(self._inside(source, node, name, child), self._inside(target, made, name, None))
@@ -175,14 +176,17 @@ class Planner:
         self._put(place, Node(True, children={}))
         self._expect(place.path, stat.S_IFDIR | 0o755)
         if mode != 0o755:
-            self._chmod(place.path, mode)
+            self._chmod(place, mode)
 
-    def _chmod(self, path: str, mode: int) -> None:
-        self._do("sif", path, "mode", f"0{stat.S_IFDIR | mode:o}")
-        self._expect(path, stat.S_IFDIR | mode)
+    def _chmod(self, place: Place, mode: int) -> None:
+        self._do("sif", place.path, words=["mode", f"0{stat.S_IFDIR | mode:o}"])
+        self._expect(place.path, stat.S_IFDIR | mode)
+        (self._child(place) if place.names else self._tree.root).mode = mode
 
-    def _do(self, command: str, *words: str) -> None:
-        self._plan.commands.append(" ".join([command, *map(quote, words)]))
+    def _do(self, command: str, *paths: str, words: Sequence[str] = ()) -> None:
+        # debugfs takes the part before the last slash for the folder, and none at all for its current folder.
+        spelt = [f"/.{path}" if path.count("/") == 1 else path for path in paths]
+        self._plan.commands.append(" ".join([command, *map(quote, spelt), *map(quote, words)]))
         if len(self._plan.commands) > _ENTRIES:
             raise GuestError("too many files to move or remove in an image", resolution="mend the image")
 

@@ -11,6 +11,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 from pragma_boot.errors import GuestError
@@ -168,7 +169,7 @@ def _commands(text: str) -> Iterable[list[str]]:
 def _names(words: list[str]) -> tuple[str, ...]:
     """A menu entry's title and, where given, its id (``--id X`` or ``$menuentry_id_option X``)."""
     names = [words[1]]
-    for option, value in zip(words, words[1:-1], strict=False):
+    for option, value in pairwise(words[:-1]):
         if option in ("--id", "$menuentry_id_option", "${menuentry_id_option}"):
             names.append(value)
     return tuple(names)

@@ -11,8 +11,10 @@ from pathlib import PurePosixPath
 
 from pragma_boot.errors import GuestError
 from pragma_boot.image.debugfs import ROOT_INODE, Debugfs, Inode
+from pragma_boot.model import shorten
 
 _LINKS = 40
+_NAME_LIMIT = 255
 
 
 @dataclass(slots=True)
@@ -20,13 +22,14 @@ class Node:
     """A file or folder; changes while edits are planned.
 
     inode: what is on the disk; None for what the plan has made itself.
-    children: a folder's entries, None when they were not read yet.
+    children: a folder's entries, None when they were not read yet. mode: permission bits that the plan has set.
     """
 
     is_dir: bool
     inode: Inode | None = None
     children: dict[str, Node] | None = None
     link: str | None = None
+    mode: int | None = None
 
     @property
     def is_link(self) -> bool:
@@ -53,10 +56,16 @@ class Place:
 
 
 def parts_of(path: str) -> list[str]:
-    """The names in an absolute guest path. Raises GuestError for a relative one or one with ``..``."""
+    """The names in an absolute guest path.
+
+    Raises GuestError for a relative one, one with ``..``, and for a name that no file system takes.
+    """
     if not path.startswith("/") or ".." in path.split("/"):
         raise GuestError(f"{path!r} is no absolute path in an image")
-    return [part for part in path.split("/") if part not in ("", ".")]
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if any(len(part.encode(errors="surrogateescape")) > _NAME_LIMIT for part in parts):
+        raise GuestError(f"{shorten(path)!r} has a name of more than {_NAME_LIMIT} bytes")
+    return parts
 
 
 class Tree:
