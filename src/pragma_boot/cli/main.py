@@ -26,7 +26,7 @@ from pragma_boot.cli.session import Session
 from pragma_boot.cli.site import ConfiguredSite, SiteAccess
 from pragma_boot.errors import PragmaError, UsageError
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("pragma_boot.cli.main")  # also when run as __main__
 
 COMPLETE = "_PRAGMA_COMPLETE"
 """Set by the shells' completion scripts: the words are to be completed, not obeyed."""

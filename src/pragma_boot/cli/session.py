@@ -44,9 +44,16 @@ class Session:
             _log.info("%s", shlex.join(["pragma", *self.argv]))
 
     def out(self, text: str) -> None:
-        """Write a result; *text* ends in a newline."""
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        """Write a result; *text* ends in a newline. Raises PragmaError when it cannot be written."""
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise PragmaError(
+                "cannot write the result", details=error.strerror, resolution="free some space"
+            ) from error
 
     def note(self, text: str) -> None:
         """Tell what a person may want to know; silent with quiet=yes."""

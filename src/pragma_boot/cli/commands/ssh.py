@@ -74,14 +74,20 @@ def _options(folder: Path) -> list[str]:
     # hosts whose keys we made are never believed blindly; others are remembered at the first visit
     strict = "yes" if known.exists() else "accept-new"
     pairs = {
+        "IdentityFile": _quoted(key),
         "IdentitiesOnly": "yes",
-        "UserKnownHostsFile": known,
+        "UserKnownHostsFile": _quoted(known),
         "GlobalKnownHostsFile": "/dev/null",
         "StrictHostKeyChecking": strict,
         "ConnectTimeout": "15",
         "LogLevel": "ERROR",
     }
-    return ["-i", str(key), *(word for name, value in pairs.items() for word in ("-o", f"{name}={value}"))]
+    return [word for name, value in pairs.items() for word in ("-o", f"{name}={value}")]
+
+
+def _quoted(path: Path) -> str:
+    """A path for ssh's options, which split at blanks and expand percent signs."""
+    return '"' + str(path).replace("%", "%%") + '"'
 
 
 COMMAND = Command(
