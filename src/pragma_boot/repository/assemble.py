@@ -87,7 +87,7 @@ ZLIB = Engine(lambda: zlib.decompressobj(_GZIP_FORMAT), zlib.error)
 
 
 def fastest_engine() -> Engine:
-    """isal where it is installed, else the standard library's zlib, which takes about twice as long."""
+    """isal where it is installed, else the standard library's zlib, which takes two to three times as long."""
     try:
         from isal import isal_zlib  # noqa: PLC0415 - optional
     except ImportError:

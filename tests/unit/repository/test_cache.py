@@ -136,8 +136,9 @@ def test_a_full_disk_is_one_error_with_its_mend_and_nothing_is_left(small: Path,
 
 def test_too_little_room_is_told_before_the_work(small: Path, tmp_path: Path) -> None:
     part = tmp_path / "part"
-    part.write_bytes(os.urandom(3 * MIB))
-    os.sync()
+    with part.open("wb") as file:
+        file.write(os.urandom(3 * MIB))
+        os.fsync(file)  # so that the file system knows what it takes
     with pytest.raises(PragmaError, match="no room to unpack image demo") as caught:
         Cache(small / "demo").make(Recipe(Packing.SPLIT, (part,)), "demo", accept)
     assert "2 MiB free" in (caught.value.details or "")
