@@ -10,10 +10,11 @@ import os
 import select
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pragma_boot.errors import GuestError, PragmaError
+from pragma_boot.image.partition import Partition
 from pragma_boot.run import background, run, which
 
 _START_LIMIT = 30.0
@@ -26,8 +27,10 @@ def available() -> bool:
 
 
 @contextlib.contextmanager
-def exports(disks: Sequence[Path], folder: Path) -> Iterator[tuple[Path, ...]]:
-    """Show qcow2 *disks* as raw, writable files in *folder* (private, on any local file system), in order.
+def exports(disks: Mapping[Path, Partition | None], folder: Path) -> Iterator[tuple[Path, ...]]:
+    """Show qcow2 *disks*, or one partition of each, as raw, writable files in *folder* (private), in order.
+
+    Partitions have files of their own because e2fsck forgets its ``?offset`` after it has replayed a journal.
 
     After the block the files are gone and all that was written is in the disks. Raises GuestError when a disk is no
     qcow2 file, is in use, or the daemon does not come up within 30 seconds.
@@ -53,15 +56,17 @@ def exports(disks: Sequence[Path], folder: Path) -> Iterator[tuple[Path, ...]]:
         yield files
 
 
-def _command(disks: Sequence[Path], files: Sequence[Path], monitor: Path) -> list[str]:
+def _command(disks: Mapping[Path, Partition | None], files: Sequence[Path], monitor: Path) -> list[str]:
     # A daemon that outlived us would keep the disks locked: it gets our death as a signal.
     command = ["setpriv", "--pdeathsig", "TERM"] if which("setpriv") else []
     command.append("qemu-storage-daemon")
-    for number, (disk, file) in enumerate(zip(disks, files, strict=True)):
+    for number, ((disk, part), file) in enumerate(zip(disks.items(), files, strict=True)):
         # Nothing is flushed to the medium: a disk that its host's crash has caught half written is made anew.
         command += [
-            "--blockdev", f"driver=qcow2,node-name=node{number},cache.no-flush=on,"
+            "--blockdev", f"driver=qcow2,node-name=disk{number},cache.no-flush=on,"
             f"file.driver=file,file.filename={_escaped(disk)}",
+            "--blockdev", f"driver=raw,node-name=node{number},file=disk{number}"
+            + (f",offset={part.start},size={part.size}" if part else ""),
             "--export", f"type=fuse,id=export{number},node-name=node{number},writable=on,allow-other=off,"
             f"mountpoint={_escaped(file)}",
         ]  # fmt: skip

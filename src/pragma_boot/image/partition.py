@@ -28,6 +28,11 @@ class Partition:
     start: int
     size: int
 
+    @property
+    def alone(self) -> Partition:
+        """The same partition in a file that holds nothing else."""
+        return Partition(self.number, 0, self.size)
+
 
 def read_at(device: BinaryIO, offset: int, length: int) -> bytes:
     """Up to *length* bytes at *offset*; fewer (or none) beyond the end."""

@@ -16,7 +16,7 @@ from pragma_boot.image.appliance import appliance
 from pragma_boot.image.base import Guest
 from pragma_boot.image.export import available, exports
 from pragma_boot.image.ext import ExtGuest
-from pragma_boot.image.partition import Partition
+from pragma_boot.image.partition import Partition, disk_size
 from pragma_boot.image.probe import ExtRoot, Foreign, probe
 from pragma_boot.image.superblock import CLONES_CLASH, ext_superblock
 from pragma_boot.model import Disk, DiskFormat, LocalDisk, LocalImage, NodeName, Role
@@ -68,10 +68,10 @@ class FileDiskStore:
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(self._scratch_folder())
             guests: dict[NodeName, Guest] = {}
-            devices = stack.enter_context(exports([disk.path for disk, _ in fast], folder))
+            devices = stack.enter_context(exports({disk.path: root.part for disk, root in fast}, folder))
             for (disk, root), device in zip(fast, devices, strict=True):
-                make_clean(device, root.part, disk.backing.path)
-                guests[disk.node] = ExtGuest(disk, device, root.part, folder, writable=True)
+                make_clean(device, disk.backing.path)
+                guests[disk.node] = ExtGuest(disk, device, root.part.alone, folder, writable=True)
             alone = any(root.kinds & CLONES_CLASH for _, root in slow)
             foreign = appliance([disk for disk, _ in slow], self._accel, folder, alone=alone, writable=True)
             for guest in stack.enter_context(foreign):
@@ -93,11 +93,11 @@ class FileDiskStore:
                 (guest,) = stack.enter_context(opened)
                 yield guest
                 return
-            device = source.path
+            device, part = source.path, root.part
             if source.format is not DiskFormat.RAW or not root.clean:
-                device = stack.enter_context(self._thrown_away(source, folder))
-                make_clean(device, root.part, source.path)
-            yield ExtGuest(source, device, root.part, folder)
+                device, part = stack.enter_context(self._thrown_away(source, folder, part)), part.alone
+                make_clean(device, source.path)
+            yield ExtGuest(source, device, part, folder)
 
     def delete(self, cluster: str) -> None:
         """See `DiskStore.delete`."""
@@ -146,12 +146,12 @@ class FileDiskStore:
         return self._roots[source]
 
     @contextlib.contextmanager
-    def _thrown_away(self, source: LocalDisk, folder: Path) -> Iterator[Path]:
-        """An image as a raw, writable file, whose changes are lost after the block."""
+    def _thrown_away(self, source: LocalDisk, folder: Path, part: Partition | None = None) -> Iterator[Path]:
+        """An image, or one partition of it, as a raw, writable file, whose changes are lost after the block."""
         overlay = folder / "overlay.qcow2"
         overlay.touch(0o600)
         overlay.write_bytes(self._overlay(source))
-        with exports([overlay], folder) as (device,):
+        with exports({overlay: part}, folder) as (device,):
             yield device
 
     @contextlib.contextmanager
@@ -167,16 +167,16 @@ class FileDiskStore:
             yield Path(name)
 
 
-def make_clean(device: Path, part: Partition, image: Path) -> None:
+def make_clean(device: Path, image: Path) -> None:
     """Do in user space what a node would do at boot, where needed: replay the journal, remove orphans (ADR 5).
 
     Raises GuestError when the file system has errors that this does not mend. *image* is for the message.
     """
     with device.open("rb") as disk:
-        state = ext_superblock(disk, part)
+        state = ext_superblock(disk, Partition(0, 0, disk_size(disk)))
     if state and state.clean:
         return
-    done = run(["e2fsck", "-p", f"{device}?offset={part.start}"], check=False, timeout=3600)
+    done = run(["e2fsck", "-p", device], check=False, timeout=3600)
     if done.status not in (0, 1):
         raise GuestError(
             f"the file system in {image} has errors",
