@@ -201,6 +201,7 @@ class TestBounds:
     def test_deep_nesting_is_refused_written_or_built(self):
         assert "too deeply" in fault("a = " + "[" * 40 + "]" * 40)
         assert "too deeply" in fault("a = []\n" + "a = [a]\n" * load.DEPTH_LIMIT)
+        assert "too deeply" in fault("a = " + "-" * 40 + "1")
 
     def test_doubling_stops_early(self):
         assert "far too much" in fault("a = 'xxxxxxxx'\n" + "a = a + a\n" * 60)
