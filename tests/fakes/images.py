@@ -6,7 +6,6 @@ from functools import cache
 from ipaddress import IPv4Address, IPv4Interface
 
 from fakes.guest import FakeGuest
-
 from pragma_boot.model import (
     PRIVATE,
     PUBLIC,

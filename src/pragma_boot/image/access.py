@@ -102,13 +102,17 @@ def _key(path: Path, number: int, line: str) -> str | None:
 
 
 def _kind(blob: str) -> str:
-    """The key type that a key's base64 part names; empty when it is none."""
+    """The key type that a key's base64 part names; empty when it is none: length and string, over and over."""
     try:
         data = base64.b64decode(blob, validate=True)
     except (binascii.Error, ValueError):
         return ""
-    if len(data) < 5:
-        return ""
-    (length,) = struct.unpack(">I", data[:4])
-    kind = data[4 : 4 + length].decode("ascii", "replace")
-    return kind if length + 4 < len(data) and _TYPE.fullmatch(kind) else ""
+    fields = []
+    while len(data) >= 4:
+        (length,) = struct.unpack(">I", data[:4])
+        if length + 4 > len(data):
+            return ""
+        fields.append(data[4 : 4 + length])
+        data = data[4 + length :]
+    kind = fields[0].decode("ascii", "replace") if len(fields) > 1 and not data else ""
+    return kind if _TYPE.fullmatch(kind) else ""

@@ -21,6 +21,7 @@ from pragma_boot.image.profile import (
 _ENTERPRISE = {"rhel", "centos", "rocky", "almalinux", "ol", "scientific", "redhat"}
 _MERGED = (
     "/etc/hosts",
+    "/etc/network/interfaces",
     "/etc/rc.local",
     "/etc/rc.d/rc.local",
     "/etc/ssh/ssh_known_hosts",
@@ -35,7 +36,7 @@ _RESOLVER_OWNERS = (
     ("NetworkManager", ("NetworkManager.service",)),
     ("netconfig", ("wicked.service", "NetworkManager.service")),
 )
-_INITS = ("/etc/inittab", "/etc/init.d/rcS", "/etc/rc", "/init", "/sbin/init")
+_INITS = ("/etc/inittab", "/etc/rc", "/init", "/sbin/init")
 
 
 def inspect(guest: Guest) -> GuestProfile:
@@ -144,7 +145,9 @@ def _naming(guest: Guest, systemd: bool) -> Naming:
 def _hook(guest: Guest, systemd: bool) -> Hook:
     if systemd:
         return Hook.SYSTEMD
-    if any("/etc/pragma/report" in peek.text(guest, path) for path in _INITS):
+    if any(
+        "/etc/pragma/report" in peek.text(guest, path) for path in (*_INITS, *peek.paths(guest, "/etc/init.d", "*"))
+    ):
         return Hook.INIT
     if guest.is_dir("/etc/local.d") and guest.exists("/etc/runlevels/default/local"):
         return Hook.LOCAL_D
@@ -240,6 +243,5 @@ def _with_warnings(profile: GuestProfile) -> GuestProfile:
          " compute nodes"),
         (profile.hook is Hook.NONE, "the image has neither systemd nor an rc.local: nothing starts /etc/pragma/report"
          " and /etc/pragma/nat"),
-        (profile.selinux_enforcing, "the image enforces SELinux: its first boot labels all files and takes longer"),
     )  # fmt: skip
     return replace(profile, warnings=tuple(text for applies, text in said if applies))

@@ -62,7 +62,7 @@ class Hook(StrEnum):
     RC_LOCAL = "rc.local"
     LOCAL_D = "local.d"
     INIT = "init"
-    """The image's own init starts /etc/pragma/report by itself."""
+    """The image's own init runs /etc/pragma/boot.d/* and then /etc/pragma/report."""
     NONE = "none"
 
 

@@ -8,9 +8,9 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
+
 from fakes import images
 from fakes.guest import FakeGuest
-
 from pragma_boot.image.base import Move, Remove, Write
 from pragma_boot.image.inspect import inspect
 from pragma_boot.image.render import can_report, edits
