@@ -22,7 +22,7 @@ from lxml import etree
 
 from pragma_boot.driver.libvirt import marks
 from pragma_boot.driver.libvirt.marks import Marks
-from pragma_boot.model import Disk, KernelBoot, Mac
+from pragma_boot.model import Disk, DiskFormat, KernelBoot, Mac
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -110,7 +110,7 @@ def nat_network_xml(name: str, gateway: IPv4Interface) -> str:
         _e("name", name),
         _e("uuid", marks.uuid_of(name)),
         _e("forward", mode="nat"),
-        _e("bridge", name="prag%d", stp="off", delay="0"),
+        _e("bridge", stp="off", delay="0"),
         _e("dns", enable="yes"),
         _e("ip", family="ipv4", address=str(gateway.ip), prefix=str(gateway.network.prefixlen)),
     )
@@ -159,7 +159,7 @@ def _disk(disk: Disk) -> _Element:
             "backingStore",
             _e("format", type=backing.format.value),
             _e("source", _e("seclabel", model="dac", relabel="no"), file=str(backing.path)),
-            _e("backingStore"),
+            *(() if backing.format is DiskFormat.QCOW2 else [_e("backingStore")]),  # a qcow2 may have one of its own
             type="file",
         ),
         _e("target", dev="vda", bus="virtio"),

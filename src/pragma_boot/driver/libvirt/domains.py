@@ -118,10 +118,14 @@ def remove(found: Found) -> None:
     """End and forget a node with everything that libvirt keeps for it; no error when it is gone. Raises DriverError."""
     stop(found)
     libvirt = bindings()
-    wanted = ("MANAGED_SAVE", "SNAPSHOTS_METADATA", "NVRAM", "CHECKPOINTS_METADATA", "TPM")
-    flags = sum(getattr(libvirt, f"VIR_DOMAIN_UNDEFINE_{name}", 0) for name in wanted)
-    with explained(f"remove {found.handle.name()}", ignore=_GONE):
-        found.handle.undefineFlags(flags)
+    known = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+    later = sum(getattr(libvirt, f"VIR_DOMAIN_UNDEFINE_{name}", 0) for name in ("NVRAM", "CHECKPOINTS_METADATA", "TPM"))
+    doing = f"remove {found.handle.name()}"
+    with explained(doing, ignore=("VIR_ERR_INVALID_ARG", *_GONE)):
+        found.handle.undefineFlags(known | later)
+        return
+    with explained(doing, ignore=_GONE):  # gone, or a daemon that is older than its bindings
+        found.handle.undefineFlags(known)
 
 
 def ask_to_stop(connection: Connection, running: Sequence[Found], grace: float) -> Iterator[Found]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pragma_boot.config.settings import PublicNetwork
 from pragma_boot.driver.libvirt import marks
-from pragma_boot.driver.libvirt.connection import Connection, bindings, explained
+from pragma_boot.driver.libvirt.connection import Connection, explained
 from pragma_boot.driver.libvirt.marks import Marks
 from pragma_boot.errors import DriverError
 from pragma_boot.model import ClusterName
@@ -99,7 +99,8 @@ def marks_and_addresses(connection: Connection) -> tuple[list[Marks], set[IPv4Ad
                 found.append(mine)
             taken |= {interface.ip for interface in _addresses(network)}
             taken |= {IPv4Address(host.get("ip")) for host in root.iterfind("ip/dhcp/host[@ip]") if _is_v4(host)}
-            taken |= {IPv4Address(lease["ipaddr"]) for lease in network.DHCPLeases() if lease["type"] == 0}
+            if root.find("ip/dhcp") is not None:  # none of ours: spares a question for each
+                taken |= {IPv4Address(lease["ipaddr"]) for lease in network.DHCPLeases() if lease["type"] == 0}
     return found, taken
 
 
@@ -149,7 +150,7 @@ def _remove(network: Any) -> None:
 def _document(network: Any) -> Any:
     from lxml import etree  # noqa: PLC0415 - listing clusters does without it
 
-    return etree.fromstring(network.XMLDesc(bindings().VIR_NETWORK_XML_INACTIVE if network.isPersistent() else 0))
+    return etree.fromstring(network.XMLDesc())
 
 
 def _bridge(network: Any) -> str:
