@@ -47,6 +47,7 @@ def make_tree(root: Path, release: Release, work: Path, say: Callable[[str], Non
     root.mkdir()
     for folder in _FOLDERS:
         (root / folder).mkdir(parents=True)
+    (root / "var/run").symlink_to("/run")
     (root / "root").chmod(0o700)
     for folder in ("tmp", "var/tmp"):
         (root / folder).chmod(0o1777)
