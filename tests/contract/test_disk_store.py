@@ -54,6 +54,13 @@ def root_on_second(folder: Path) -> LocalImage:
     return local(path)
 
 
+def block_size(path: Path) -> int:
+    """Of the ext file system in the first partition."""
+    with path.open("rb") as disk:
+        disk.seek(START + 1024 + 24)
+        return 1024 << int(struct.unpack("<I", disk.read(4))[0])
+
+
 def dirty(folder: Path) -> LocalImage:
     """A journal that must be replayed: what it holds is not in the file system yet."""
     image = raw(folder)
@@ -61,9 +68,7 @@ def dirty(folder: Path) -> LocalImage:
     target = f"{image.frontend.path}?offset={START}"
     path = "/etc/network/interfaces"
     number = sh("debugfs", "-R", f"bmap {path} 0", target).stdout.split()[-1]
-    size = (
-        4096 if (START and "4096" in sh("dumpe2fs", "-h", target).stdout.split("Block size:")[1].split()[0]) else 1024
-    )
+    size = block_size(image.frontend.path)
     block.write_bytes(b"auto eth9\n".ljust(size, b"\n"))
     script = folder / "script"
     script.write_text(f"jo\njw -b {number} {block}\njc\n")
@@ -241,8 +246,11 @@ def test_an_ext_disk_without_an_etc_is_refused(store: DiskStore, tmp_path: Path)
 
 def test_recorded_errors_that_preening_does_not_mend_are_reported(store: DiskStore, plain: LocalImage) -> None:
     target = f"{plain.frontend.path}?offset={START}"
+    block = int(sh("debugfs", "-R", "bmap /etc/network 0", target).stdout)
     sh("debugfs", "-w", "-R", "ssv state 2", target)
-    sh("debugfs", "-w", "-R", "clri /etc/hostname", target)
+    with plain.frontend.path.open("r+b") as file:
+        file.seek(START + block * block_size(plain.frontend.path))
+        file.write(b"\xff" * 512)
     disk = store.clone(plain, Role.FRONTEND, "demo", NodeName("demo"))
     with pytest.raises(GuestError, match="has errors") as failure, store.edit([disk]):
         pass

@@ -215,9 +215,9 @@ def test_damage_is_reported_not_written_into(files: Files) -> None:
     assert number.inode
     block = int(files.debugfs(f"bmap <{number.inode.number}> 0").split()[-1])
     with files.path.open("r+b") as disk:
-        disk.seek(
-            START + block * (1024 if "Block size:               1024" in files.debugfs("show_super_stats -h") else 4096)
-        )
+        disk.seek(START + 1024 + 24)
+        size = 1024 << disk.read(1)[0]
+        disk.seek(START + block * size)
         disk.write(b"\xff" * 512)
     with pytest.raises(GuestError, match="cannot be read"):
         files.guest.apply([Write("/etc/hosts", b"")])
