@@ -65,6 +65,15 @@ def masked(text: str) -> str:
     return _mask.clean(text)
 
 
+def printable(text: str) -> str:
+    """The text as one line that cannot steer a terminal: what is not printable is shown as its escape."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
 def set_up(logfile: Path | None, level: str) -> None:
     """Send our log records to *logfile* (0600, appended) at *level*, and warnings to standard error.
 
@@ -100,11 +109,14 @@ class _Console(logging.StreamHandler[TextIO]):
     def filter(self, record: logging.LogRecord) -> bool:
         return not getattr(record, TOLD, False) and bool(super().filter(record))
 
+    def format(self, record: logging.LogRecord) -> str:
+        lines = [printable(line) for line in record.getMessage().splitlines()]
+        return "\n  ".join([f"pragma: {record.levelname.lower()}: {lines[0] if lines else ''}", *lines[1:]])
+
 
 def _console() -> logging.Handler:
     handler = _Console()
     handler.setLevel(logging.WARNING)
-    handler.setFormatter(logging.Formatter("pragma: %(levelname)s: %(message)s"))
     handler.addFilter(_mask)
     return handler
 

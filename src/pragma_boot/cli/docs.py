@@ -30,8 +30,8 @@ that image, that one is meant.
 
 Nothing but the result goes to standard output. Progress, notes (`-q` silences both), warnings and errors go to
 standard error: on a terminal progress is a live view, one line a node, elsewhere plain lines
-(`[ 12.3s] compute-0: boot waiting for sshd`). `NO_COLOR` is honoured. With `json=yes` the result is JSON as
-[output.schema.json](output.schema.json) describes it; what is unknown is `null`.
+(`[ 12.3s] compute-0: waiting: its ssh port does not answer yet`). `NO_COLOR` is honoured. With `json=yes` the result
+is JSON as [output.schema.json](output.schema.json) describes it; what is unknown is `null`.
 
 | exit status | meaning |
 |---|---|
@@ -72,7 +72,7 @@ def _section(command: Command) -> Iterable[str]:
     yield f"\n## {PROGRAM} {command.words}\n\n{command.summary}.\n\n```\n{PROGRAM} {command.short_usage}"
     yield " [-- command …]\n```\n" if command.tail else "\n```\n"
     yield from (f"\n{_escaped(paragraph)}\n" for paragraph in command.body)
-    rows = [*command.positionals, *command.parameters]
+    rows: list[Positional | Parameter] = [*command.positionals, *command.parameters]
     if rows:
         yield "\n"
         yield from _table(rows)

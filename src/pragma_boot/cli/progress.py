@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
-from pragma_boot.cli.render import printable
-from pragma_boot.log import masked
+from pragma_boot.log import masked, printable
 from pragma_boot.model import Progress, ProgressSink, no_progress
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ TEXT_PAUSE = 1.0
 """Seconds between two plain lines of one subject in the same phase."""
 COUNT_PAUSE = 10.0
 """Seconds between two plain lines that differ in their counts alone."""
+_STYLES = {"ready": "green", "failed": "red", "waiting": "yellow"}
 
 
 @contextlib.contextmanager
@@ -79,8 +79,20 @@ def _worth_a_line(last: Progress, step: Progress, since: float) -> bool:
 
 
 def _sentence(step: Progress) -> str:
-    words = [f"{printable(step.subject)}: {step.phase}", printable(masked(step.text)), counted(step)]
-    return " ".join(word for word in words if word)
+    word, text = worded(step)
+    return " ".join(part for part in (f"{printable(step.subject)}: {word}", text, counted(step)) if part)
+
+
+def worded(step: Progress) -> tuple[str, str]:
+    """The word that says how things stand, and the rest of the step's text.
+
+    It is the phase, but in the last one (`ready`) the text's own first word: "waiting: …", "ready in …", "failed: …".
+    """
+    text = printable(masked(step.text))
+    first, _, rest = text.partition(" ")
+    if step.phase == "ready" and first.rstrip(":") in _STYLES:
+        return first, rest
+    return step.phase, text
 
 
 def counted(step: Progress) -> str:
@@ -93,18 +105,6 @@ def counted(step: Progress) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------ live view
-
-
-_STYLES = {"ready": "green", "failed:": "red"}
-
-
-def _verdict(step: Progress) -> str:
-    """The last phase ends with the text "ready in …" or "failed: …"; before that nodes are waited for."""
-    return step.text.partition(" ")[0] if step.phase == "ready" else ""
-
-
-def _is_over(step: Progress) -> bool:
-    return _verdict(step) in _STYLES
 
 
 @dataclass(slots=True)
@@ -121,7 +121,7 @@ class _Board:
             now = time.monotonic()
             self.steps[step.subject] = step
             self.since.setdefault(step.subject, now)
-            if _is_over(step):
+            if worded(step)[0].rstrip(":") in ("ready", "failed"):
                 self.ended.setdefault(step.subject, now)
 
     def seconds(self, subject: str) -> float | None:
@@ -156,9 +156,9 @@ def table(board: _Board) -> Table:
             if step is None:
                 grid.add_row(clock, name, Text("waiting", style="dim"), Text(""), Text(""))
                 continue
-            style = _STYLES.get(_verdict(step), "cyan")
+            word, text = worded(step)
             known = step.done is not None and bool(step.total)
             meter = ProgressBar(total=step.total, completed=step.done or 0, width=20) if known else Text(counted(step))
-            words = Text(printable(masked(step.text)), no_wrap=True, overflow="ellipsis")
-            grid.add_row(clock, name, Text(step.phase, style=style), words, meter)
+            state = Text(word, style=_STYLES.get(word.rstrip(":"), "cyan"))
+            grid.add_row(clock, name, state, Text(text, no_wrap=True, overflow="ellipsis"), meter)
     return grid

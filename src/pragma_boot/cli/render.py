@@ -1,6 +1,6 @@
 """Results and errors as text: tables as schedulers read them (guest.md 9.2), JSON for programs.
 
-What comes from images, catalogs and consoles is untrusted: `printable` keeps it from steering a terminal.
+What comes from images, catalogs and consoles is untrusted: `log.printable` keeps it from steering a terminal.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from pragma_boot.errors import Fault, PragmaError
-from pragma_boot.log import masked
+from pragma_boot.log import masked, printable
 from pragma_boot.model import Catalog
 
 if TYPE_CHECKING:
@@ -162,15 +162,6 @@ def error(failure: PragmaError, stream: TextIO, logfile: Path | None = None) -> 
 def coloured(stream: TextIO) -> bool:
     """Whether colour is wanted on *stream*: a terminal that can, and nobody said NO_COLOR."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
-
-
-def printable(text: str) -> str:
-    """One line of text that cannot steer a terminal: what is not printable is shown as its escape."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
 
 
 def _cluster_rows(cluster: ClusterView) -> list[tuple[str, str, str, str]]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pragma_boot import log
-from pragma_boot.cli import render
 from pragma_boot.errors import PragmaError
 
 if TYPE_CHECKING:
@@ -58,12 +57,12 @@ class Session:
     def note(self, text: str) -> None:
         """Tell what a person may want to know; silent with quiet=yes."""
         if not self.quiet:
-            sys.stderr.write(f"pragma: note: {render.printable(text)}\n")
+            sys.stderr.write(f"pragma: note: {log.printable(text)}\n")
 
     def warn(self, *texts: str) -> None:
         """Tell what is probably wrong."""
         for text in texts:
-            sys.stderr.write(f"pragma: warning: {render.printable(text)}\n")
+            sys.stderr.write(f"pragma: warning: {log.printable(text)}\n")
 
     def progress(self, subjects: Iterable[str] = ()) -> AbstractContextManager[ProgressSink]:
         """Show progress while a block runs; *subjects* are the lines that are known beforehand."""

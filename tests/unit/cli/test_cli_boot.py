@@ -16,7 +16,7 @@ def test_boot_says_how_to_log_in_and_nothing_else_on_stdout(pragma: Pragma) -> N
     assert done.out == (
         "demo is active: 1 frontend, 2 compute nodes\nlog in:  ssh root@198.51.100.10\n    or:  pragma ssh demo\n"
     )
-    assert "compute-1: ready ready in 2.0 s" in done.err
+    assert "compute-1: ready in 2.0 s" in done.err
 
 
 def test_zero_cpus_is_a_frontend_alone(pragma: Pragma) -> None:

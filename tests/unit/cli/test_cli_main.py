@@ -96,7 +96,7 @@ def test_warnings_of_the_layers_below_reach_the_user_once(
 ) -> None:
     pragma("shutdown", "demo")
     logging.getLogger("pragma_boot.cluster").warning("the disk is nearly full")
-    assert capsys.readouterr().err == "pragma: WARNING: the disk is nearly full\n"
+    assert capsys.readouterr().err == "pragma: warning: the disk is nearly full\n"
 
 
 class _Interrupted(FakeSite):
