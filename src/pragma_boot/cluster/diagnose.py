@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pragma_boot.cluster.console import clean, plain
 from pragma_boot.model import NodeState
@@ -99,6 +99,7 @@ _T = r"^(?:\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? )?"
 _SIGNS: tuple[tuple[re.Pattern[str], Cause], ...] = tuple(
     (re.compile(pattern, re.MULTILINE), cause)
     for pattern, cause in (
+        (r"^initramfs: (?:Timeout while waiting|Failed to mount root|No root filesystem)", _ROOT),
         (_T + r"Kernel panic - not syncing: (?:No working init|Requested init|No init found)", _INIT),
         (_T + r"Kernel panic - not syncing: VFS:", _ROOT),
         (_T + r"Kernel panic - not syncing: (?:Out of memory|System is deadlocked on memory)", _MEMORY_FATAL),
@@ -122,6 +123,10 @@ _SIGNS: tuple[tuple[re.Pattern[str], Cause], ...] = tuple(
             _CORRUPT,
         ),
     )
+)
+_PANIC_REASON = re.compile(_T + r"Kernel panic - not syncing: (.+)", re.MULTILINE)
+_ROOT_AWAITED = re.compile(
+    r"^initramfs: Waiting for|^Begin: Waiting for root file system|dracut-initqueue.*: timeout", re.MULTILINE
 )
 _POWER_OFF = re.compile(r"^.*\breboot: (?:Power down|System halted)|^Requesting system (?:poweroff|halt)", re.MULTILINE)
 _STARTS = tuple(re.compile(pattern, re.MULTILINE) for pattern in (_T + r"Linux version \d", r"^SeaBIOS \(version"))
@@ -244,7 +249,7 @@ def diagnose(console_tail: str, last_report: str | None, state: NodeState, accel
 def _explanations(text: str, last_report: str | None, state: NodeState, accel: str) -> Iterator[Cause]:
     sign = next((cause for pattern, cause in _SIGNS if pattern.search(text)), None)
     if sign and sign.fatal:
-        yield sign
+        yield _with_reason(sign, text)
     if state is NodeState.SHUTDOWN and _POWER_OFF.search(text):
         yield _SWITCHED_OFF
     if state in _NOT_RUNNING:
@@ -257,6 +262,8 @@ def _explanations(text: str, last_report: str | None, state: NodeState, accel: s
         yield _reported(last_report)
     if state is NodeState.UNKNOWN:
         yield _UNKNOWN
+    if _ROOT_AWAITED.search(text):
+        yield replace(_ROOT, fatal=False)
     if text.strip():
         yield _NO_REPORT
     yield _SILENT_KVM if accel == "kvm" else _SILENT
@@ -265,6 +272,12 @@ def _explanations(text: str, last_report: str | None, state: NodeState, accel: s
 def describe_report(report: str) -> str:
     """A report's cause in words, for progress: `no-sshd` is "no ssh server listens on it"."""
     return _reported(report).text
+
+
+def _with_reason(cause: Cause, text: str) -> Cause:
+    """A panic with the kernel's own reason for it."""
+    reason = _PANIC_REASON.search(text)
+    return replace(cause, text=f"{cause.text} ({clean(reason[1], 80)})") if reason and cause is _PANIC else cause
 
 
 def _reported(report: str) -> Cause:

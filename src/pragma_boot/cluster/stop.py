@@ -75,5 +75,4 @@ def clean(site: Site, name: ClusterName) -> None:
         if record:
             site.store.record_state(name, ClusterState.CLEANING, record.note)
         undo.everything(site, name).run()
-        site.store.folder.cluster_lock(name).unlink(missing_ok=True)
     _log.info("Cluster %s is removed", name)

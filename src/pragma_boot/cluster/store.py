@@ -155,10 +155,17 @@ class Store:
 
     @contextmanager
     def lock(self, name: ClusterName) -> Iterator[None]:
-        """Hold the cluster's lock; raises ClusterBusyError at once when another command holds it."""
-        busy = f"another command is working on cluster {name}"
-        with files.lock(self.folder.cluster_lock(name), wait=0, busy=busy):
-            yield
+        """Hold the cluster's lock; raises ClusterBusyError at once when another command holds it.
+
+        The lock's file goes when, at the end, there is no record of the cluster (any more).
+        """
+        path = self.folder.cluster_lock(name)
+        with files.lock(path, wait=0, busy=f"another command is working on cluster {name}"):
+            try:
+                yield
+            finally:
+                if self.get(name) is None:
+                    path.unlink(missing_ok=True)
 
     def is_locked(self, name: ClusterName) -> bool:
         """Whether another command is working on the cluster just now."""

@@ -69,17 +69,18 @@ def cluster(site: Site, name: ClusterName) -> ClusterView:
     return _view(site, name, record, found)
 
 
-def resolve(site: Site, text: str) -> ClusterName:
+def resolve(site: Site, text: str, *, gone: bool = False) -> ClusterName:
     """The cluster that *text* means: its name; else its image's, if exactly one cluster runs that image.
 
-    The name of a cluster that was here and is gone is accepted, so that `shutdown` and `clean` can be repeated.
+    gone: accept the name of a cluster that was here and has been removed, before any image's: for commands that may
+    be repeated, and must not hit another cluster then.
     Raises ClusterNotFoundError, or ClusterError when several clusters run the image.
     """
     record = site.store.get(text)
     if record:
         return record.name
     views = clusters(site)
-    if any(view.name == text for view in views):
+    if any(view.name == text for view in views) or (gone and site.store.was_removed(text)):
         return ClusterName(text)
     running = [view.name for view in views if view.image == text]
     if len(running) > 1:
@@ -88,11 +89,9 @@ def resolve(site: Site, text: str) -> ClusterName:
             details="\n".join(running),
             resolution="name one of them",
         )
-    if running:
-        return ClusterName(running[0])
-    if site.store.was_removed(text):
-        return ClusterName(text)
-    raise _not_found(site, text)
+    if not running:
+        raise _not_found(site, text)
+    return ClusterName(running[0])
 
 
 def _not_found(site: Site, text: str) -> ClusterNotFoundError:
