@@ -92,8 +92,8 @@ class FakeSite:
             )
         return self.known[name]
 
-    def resolve(self, text: str) -> ClusterName:
-        if text in self.known or text in self.removed:
+    def resolve(self, text: str, *, gone: bool = False) -> ClusterName:
+        if text in self.known or (gone and text in self.removed):
             return ClusterName(text)
         running = [view.name for view in self.clusters() if view.image == text]
         if len(running) == 1:

@@ -48,7 +48,7 @@ class SiteAccess(Protocol):
     def cluster(self, name: ClusterName) -> ClusterView:
         """See cluster.view.cluster."""
 
-    def resolve(self, text: str) -> ClusterName:
+    def resolve(self, text: str, *, gone: bool = False) -> ClusterName:
         """See cluster.view.resolve."""
 
     def cluster_folder(self, name: ClusterName) -> Path:
@@ -133,10 +133,10 @@ class ConfiguredSite:
 
         return cluster(self.site, name)
 
-    def resolve(self, text: str) -> ClusterName:
+    def resolve(self, text: str, *, gone: bool = False) -> ClusterName:
         from pragma_boot.cluster.view import resolve  # noqa: PLC0415
 
-        return resolve(self.site, text)
+        return resolve(self.site, text, gone=gone)
 
     def cluster_folder(self, name: ClusterName) -> Path:
         return self.settings.site.state.cluster(name)

@@ -8,7 +8,7 @@ from pragma_boot.cli.session import Session
 
 
 def _run(session: Session, *, vc_name: str) -> None:
-    name = session.site.resolve(vc_name)
+    name = session.site.resolve(vc_name, gone=True)
     with session.progress() as progress:
         session.site.shutdown(name, progress)
     session.out(f"{name} is shut down\n")
