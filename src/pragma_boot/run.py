@@ -66,11 +66,14 @@ def run(
     env: Mapping[str, str] | None = None,
     check: bool = True,
     resolution: str | None = None,
+    output: Path | None = None,
 ) -> Completed:
     """Run a program to its end.
 
     timeout: seconds; the program is killed when they are over.
     check: raise when it exits with anything but 0.
+    output: a file for its standard output (`Completed.stdout` is read from it in one go): a program that writes its
+    output in many small pieces need not wake us for each of them.
 
     Raises CommandError when it is not installed, fails (with *check*) or runs out of time; the error carries the
     end of its standard error and *resolution*.
@@ -79,15 +82,18 @@ def run(
     quoted = shlex.join(words)
     _log.debug("run: %s", quoted)
     try:
-        done = subprocess.run(
-            words,
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
-            timeout=timeout,
-            env=environment(env),
-            check=False,
-        )
+        with contextlib.ExitStack() as stack:
+            done = subprocess.run(
+                words,
+                input=stdin,
+                stdin=subprocess.DEVNULL if stdin is None else None,
+                stdout=stack.enter_context(output.open("wb")) if output else subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                timeout=timeout,
+                env=environment(env),
+                check=False,
+            )
+        stdout = output.read_bytes() if output else done.stdout
     except subprocess.TimeoutExpired as late:
         raise CommandError(
             f"{words[0]} did not finish within {timeout:g} seconds", details=quoted, resolution=resolution
@@ -97,10 +103,10 @@ def run(
     if check and done.returncode != 0:
         raise CommandError(
             f"{words[0]} failed with status {done.returncode}",
-            details=f"{quoted}\n{_tail(done.stderr or done.stdout)}",
+            details=f"{quoted}\n{_tail(done.stderr or stdout)}",
             resolution=resolution,
         )
-    return Completed(done.returncode, done.stdout, done.stderr)
+    return Completed(done.returncode, stdout, done.stderr)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import stat
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,12 +63,15 @@ def quote(word: str) -> str:
 
 
 class Debugfs:
-    """debugfs on one file system: in *device*, *offset* bytes from its beginning; scripts go to *folder*."""
+    """debugfs on one file system: in *device*, *offset* bytes from its beginning.
+
+    folder: private; scripts and outputs live in a folder of our own in it, so that threads do not meet there.
+    """
 
     def __init__(self, device: Path, offset: int, folder: Path) -> None:
         self.device = device
         self.offset = offset
-        self.folder = folder
+        self.folder = Path(tempfile.mkdtemp(dir=folder))
 
     @property
     def target(self) -> str:
@@ -133,7 +137,13 @@ class Debugfs:
         return self._run("-c", "-R", command)
 
     def _run(self, *options: str) -> tuple[bytes, str]:
-        done = run(["debugfs", *options, self.target], check=False, timeout=600, resolution=_MEND)
+        done = run(
+            ["debugfs", *options, self.target],
+            check=False,
+            timeout=600,
+            resolution=_MEND,
+            output=self.folder / "output",
+        )
         lines = done.stderr.decode(errors="replace").splitlines()
         errors = "\n".join(line for line in lines if line and not _BANNER.fullmatch(line))
         if done.status != 0:
