@@ -12,7 +12,6 @@ from fakes.guest import FakeGuest
 from fakes.images import ROOTS
 from fakes.repository import MemoryRepository
 from pragma_boot.cluster.site import Site
-from pragma_boot.cluster.store import Store
 from pragma_boot.config.settings import ClusterSettings, RepositorySettings, Settings, SiteSettings
 from pragma_boot.driver.memory import MemoryDriver
 from pragma_boot.files import StateFolder
@@ -98,13 +97,9 @@ def make_site(
     images.mkdir(parents=True, exist_ok=True)
     repository = MemoryRepository(images)
     repository.offer("demo")
-    return Site(
-        settings=chosen,
-        repository=repository,
-        driver=MemoryDriver(chosen.site.state, chosen.clusters, before_step=before_step, silent=silent, hosts=hosts),
-        disks=FakeDisks(root / "disks", before_step),
-        store=Store(chosen.site.state),
-    )
+    driver = MemoryDriver(chosen.site.state, chosen.clusters, before_step=before_step, silent=silent, hosts=hosts)
+    disks = FakeDisks(root / "disks", before_step)
+    return Site(chosen, repository=lambda: repository, driver=lambda: driver, disks=lambda: disks)
 
 
 def traces(root: Path) -> set[str]:

@@ -16,12 +16,9 @@ _LITTLE_SPACE = 1 << 30
 
 def check_site(settings: Settings) -> tuple[Fault, ...]:
     """All faults of driver, repository, folders and clusters; each with its mend. Empty when the site is well."""
-    try:
-        site = open_site(settings)
-    except PragmaError as error:
-        return tuple(_as_faults("site_conf.conf", error))
+    site = open_site(settings)
     checks: list[tuple[str, Callable[[Site], Iterator[Fault]]]] = [
-        (f"driver {site.driver.info.name}", _driver),
+        (f"driver {settings.site.site_ve_driver}", _driver),
         ("repository", _repository),
         ("folders", _folders),
         ("clusters", _clusters),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import cached_property
 
 from pragma_boot.cluster.store import Store
 from pragma_boot.config.settings import Settings
@@ -11,32 +12,60 @@ from pragma_boot.image.base import DiskStore
 from pragma_boot.repository.base import Repository
 
 
-@dataclass(frozen=True, slots=True)
 class Site:
-    """One site, opened for one command. Opening reads nothing but the settings."""
+    """One site, opened for one command.
 
-    settings: Settings
-    repository: Repository
-    driver: Driver
-    disks: DiskStore
-    store: Store
+    Each part is made at its first use: a command that only lists pays for no repository and no disk store.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        repository: Callable[[], Repository],
+        driver: Callable[[], Driver],
+        disks: Callable[[], DiskStore],
+    ) -> None:
+        self.settings = settings
+        self.store = Store(settings.site.state)
+        self._repository, self._driver, self._disks = repository, driver, disks
+
+    @cached_property
+    def repository(self) -> Repository:
+        """Where images come from. Raises NotAvailableError for a class that does not exist yet."""
+        return self._repository()
+
+    @cached_property
+    def driver(self) -> Driver:
+        """What runs the nodes. Raises NotAvailableError for a driver that does not exist yet."""
+        return self._driver()
+
+    @cached_property
+    def disks(self) -> DiskStore:
+        """Where the nodes' disks are."""
+        return self._disks()
 
 
 def open_site(settings: Settings) -> Site:
-    """Choose the implementations that the settings name. Raises NotAvailableError for one that does not exist yet."""
-    from pragma_boot import accel  # noqa: PLC0415 - the fast commands do without these
-    from pragma_boot.driver.registry import open_driver  # noqa: PLC0415
-    from pragma_boot.image.qcow2 import FileDiskStore  # noqa: PLC0415
-    from pragma_boot.repository.registry import open_repository  # noqa: PLC0415
+    """The site that *settings* describe; connects to nothing and reads nothing yet."""
 
-    state = settings.site.state
-    return Site(
-        settings=settings,
-        repository=open_repository(settings.site.repository, state.locks),
-        driver=open_driver(settings),
-        disks=FileDiskStore(
-            settings.clusters.diskdir or state.root / "disks",
-            accel=lambda: accel.works(state),
-        ),
-        store=Store(state),
-    )
+    def repository() -> Repository:
+        from pragma_boot.repository.registry import open_repository  # noqa: PLC0415
+
+        return open_repository(settings.site.repository, settings.site.state.locks)
+
+    def driver() -> Driver:
+        from pragma_boot.driver.registry import open_driver  # noqa: PLC0415
+
+        return open_driver(settings)
+
+    def disks() -> DiskStore:
+        from pragma_boot import accel  # noqa: PLC0415
+        from pragma_boot.image.qcow2 import FileDiskStore  # noqa: PLC0415
+
+        state = settings.site.state
+        wish = settings.libvirt.accel if settings.libvirt else "auto"
+        folder = settings.clusters.diskdir or state.root / "disks"
+        return FileDiskStore(folder, accel=lambda: accel.works(state, wish), scratch=settings.site.temp_directory)
+
+    return Site(settings, repository=repository, driver=driver, disks=disks)

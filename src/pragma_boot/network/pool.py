@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from ipaddress import IPv4Address
 
@@ -29,7 +29,7 @@ def free_vlan(pool: Collection[int], taken: Collection[int]) -> int:
     )
 
 
-def new_mac(taken: Collection[Mac], random: Callable[[int], bytes] = secrets.token_bytes) -> Mac:
+def new_mac(taken: Collection[Mac], random: Callable[[int], bytes] = os.urandom) -> Mac:
     """A locally administered MAC that is not *taken*; *random* gives that many bytes."""
     while True:
         mac = Mac(":".join([MAC_PREFIX, *(f"{byte:02x}" for byte in random(3))]))
