@@ -12,14 +12,12 @@ from typing import Any
 
 import click
 
-from pragma_boot.cli.values import LOG_LEVEL, NO, YES, FileName, Value, YesNo, nearest
+from pragma_boot.cli.values import LOG_LEVEL, FileName, Value, YesNo, nearest
 from pragma_boot.errors import UsageError
 from pragma_boot.model import shorten
 
 _ASSIGNMENT = re.compile(r"(?:--)?([A-Za-z][\w-]*)=(.*)", re.DOTALL | re.ASCII)
 _NUMBER = re.compile(r"-[0-9.].*", re.ASCII)
-_SWITCH_WORDS = tuple(word for word in YES + NO if len(word) > 1)
-"""Separate words that a bare switch takes as its value: `--dry-run no`, but not the 0 of `--dry-run demo 0`."""
 
 
 class Positional(click.Argument):
@@ -134,11 +132,9 @@ def _lookup(name: str, parameters: Mapping[str, Parameter], word: str) -> Parame
 
 
 def _separate_value(row: Parameter, head: list[str]) -> str:
-    if row.value.bare is not None:
-        return head.pop(0) if head and head[0].lower() in _SWITCH_WORDS else row.value.bare
-    if not head:
-        return ""
-    return head.pop(0)
+    if head and row.value.is_value(head[0]):
+        return head.pop(0)
+    return row.value.bare or ""
 
 
 def _remember(options: dict[str, str], row: Parameter, value: str) -> None:

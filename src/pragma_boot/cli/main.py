@@ -53,6 +53,7 @@ def main(argv: Sequence[str] | None = None, site: SiteAccess | None = None) -> i
     argv: the words after the program's name, the process's own when None. site: what to work on, the configured
     site when None.
     """
+    _open_standard_files()
     words = list(sys.argv[1:] if argv is None else argv)
     session = Session(site or ConfiguredSite(), words)
     log.set_up(None, "INFO")  # warnings of what runs before the command's own choice
@@ -132,6 +133,16 @@ def _interrupted(number: int, session: Session) -> int:
         kept = f"\n  log: {session.logfile}" if session.logfile else ""
         sys.stderr.write(f"pragma: interrupted by {'Ctrl-C' if number == signal.SIGINT else name}{kept}\n")
     return 128 + number
+
+
+def _open_standard_files() -> None:
+    """Give a process that was started with closed standard files some that go nowhere.
+
+    Otherwise the next file that is opened (a log, a disk) would get their numbers and be written to by mistake.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - it stays open
 
 
 def _forget_stdout() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shlex
 import sys
@@ -57,18 +58,22 @@ class Session:
     def note(self, text: str) -> None:
         """Tell what a person may want to know; silent with quiet=yes."""
         if not self.quiet:
-            sys.stderr.write(f"pragma: note: {log.printable(text)}\n")
+            self._tell("note", text)
 
     def warn(self, *texts: str) -> None:
         """Tell what is probably wrong."""
         for text in texts:
-            sys.stderr.write(f"pragma: warning: {log.printable(text)}\n")
+            self._tell("warning", text)
 
     def progress(self, subjects: Iterable[str] = ()) -> AbstractContextManager[ProgressSink]:
         """Show progress while a block runs; *subjects* are the lines that are known beforehand."""
         from pragma_boot.cli.progress import show  # noqa: PLC0415 - quick commands have none
 
         return show(sys.stderr, quiet=self.quiet, subjects=subjects)
+
+    def _tell(self, kind: str, text: str) -> None:
+        with contextlib.suppress(OSError):  # nobody listens any more: the work goes on
+            sys.stderr.write(f"pragma: {kind}: {log.printable(text)}\n")
 
     def _default_log(self, words: str, loglevel: str) -> None:
         path = log.default_logfile(self.site.log_directory(), words.replace(" ", "-"))

@@ -33,6 +33,7 @@ MAX_WAIT = 7 * 24 * 3600
 
 YES = ("yes", "true", "on", "y", "t", "1")
 NO = ("no", "false", "off", "n", "f", "0")
+_LONG_SWITCH_WORDS = tuple(word for word in YES + NO if len(word) > 1)
 
 
 class Value(_ParamType):
@@ -48,6 +49,13 @@ class Value(_ParamType):
     def parse(self, text: str, label: str) -> Any:
         """The parsed value; *label* names the parameter in messages. Raises UsageError."""
         return text
+
+    def is_value(self, word: str) -> bool:
+        """Whether a word after the bare parameter is its value (`--dry-run no`) and not the next positional.
+
+        Short words are not: the 0 of `--dry-run demo 0` is a number of CPUs.
+        """
+        return self.bare is None or word.lower() in _LONG_SWITCH_WORDS
 
     def choices(self, session: Session) -> Iterable[str]:
         """The words that a shell may offer; may ask the site, so it may raise PragmaError."""
@@ -160,6 +168,9 @@ class Ent(Value):
 
     name = "yes|no|CIDR"
     bare = "yes"
+
+    def is_value(self, word: str) -> bool:
+        return super().is_value(word) or "/" in word
 
     def parse(self, text: str, label: str) -> str:
         if text.lower() in YES or text.lower() in NO:

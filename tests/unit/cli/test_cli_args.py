@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pragma_boot.cli.args import COMMON, Parameter, Positional, normalise, wants_help
-from pragma_boot.cli.values import Cpus, Image, Text, YesNo
+from pragma_boot.cli.values import Cpus, Ent, Image, Text, YesNo
 from pragma_boot.errors import UsageError
 
 ROWS = (
@@ -54,6 +54,12 @@ def test_a_switch_may_be_bare(given: list[str], value: str) -> None:
 def test_a_bare_switch_does_not_swallow_the_words_after_it() -> None:
     assert words("--dry-run", "demo", "0") == ["--dry-run=yes", "--", "demo", "0"]
     assert words("demo", "--dry-run", "0") == ["--dry-run=yes", "--", "demo", "0"]
+
+
+def test_a_switch_with_a_network_may_have_it_apart() -> None:
+    rows = (Parameter("enable-ent", Ent(), "x"), Positional("vc-name", Image(), "x"))
+    assert normalise(["--enable-ent", "10.1.0.1/24", "demo"], rows)[0] == ["--enable-ent=10.1.0.1/24", "--", "demo"]
+    assert normalise(["--enable-ent", "demo"], rows)[0] == ["--enable-ent=yes", "--", "demo"]
 
 
 def test_a_negative_number_is_no_option() -> None:

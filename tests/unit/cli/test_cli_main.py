@@ -158,6 +158,17 @@ def test_a_reader_that_is_gone_ends_the_command_quietly() -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_files_harm_nobody(tmp_path: Path, closed: str) -> None:
+    line = f'"$0" -m pragma_boot.cli.main boot demo 1 logfile="$1" {closed}'
+    environment = {**os.environ, "PRAGMA_BOOT_ETC": str(tmp_path)}
+    argv = ["sh", "-c", line, sys.executable, str(tmp_path / "log")]
+    assert subprocess.run(argv, env=environment, capture_output=True, check=False).returncode == 1
+    first, *more = (tmp_path / "log").read_text().splitlines()
+    assert "INFO - pragma boot demo 1" in first
+    assert all("pragma: " not in line for line in more)
+
+
 def test_a_result_that_cannot_be_written_is_a_failure() -> None:
     argv = [sys.executable, "-m", "pragma_boot.cli.main", "help"]
     with Path("/dev/full").open("wb") as full:
