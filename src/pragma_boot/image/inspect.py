@@ -37,6 +37,14 @@ _RESOLVER_OWNERS = (
     ("netconfig", ("wicked.service", "NetworkManager.service")),
 )
 _INITS = ("/etc/inittab", "/etc/rc", "/init", "/sbin/init")
+_SERVICES = (  # not every folder below /etc: each costs milliseconds
+    "/etc/init.d",
+    "/etc/rc.d",
+    "/etc/rc.d/init.d",
+    "/etc/sysconfig",
+    "/etc/systemd/system",
+    "/usr/lib/systemd/system",
+)
 
 
 def inspect(guest: Guest) -> GuestProfile:
@@ -51,8 +59,8 @@ def inspect(guest: Guest) -> GuestProfile:
             resolution="use an image whose first partition holds an installed Linux system",
         )
     distro, version = _release(guest)
-    units = peek.enabled_units(guest)
     systemd = peek.first(guest, "/usr/lib/systemd/systemd", "/lib/systemd/systemd") is not None
+    units = peek.enabled_units(guest, systemd=systemd)
     backend, enable_networkd = _backend(guest, distro, version, units, systemd)
     sshd, config = _sshd(guest)
     ed25519 = not (distro in _ENTERPRISE and _number(version) in range(1, 7))
@@ -101,10 +109,8 @@ def _number(version: str) -> int:
 
 
 def _legacy(guest: Guest) -> str | None:
-    folders = [f"/etc/{name}" for name in peek.names(guest, "/etc") if guest.is_dir(f"/etc/{name}")]
-    folders += ["/etc/rc.d/init.d", "/etc/systemd/system", "/usr/lib/systemd/system"]
     found = peek.paths(guest, "/opt", "vc-out-parse*")
-    for folder in folders:
+    for folder in _SERVICES:
         found += peek.paths(guest, folder, "vc-out-parser*", "rocks-dynip*")
     for lib in ("/opt/rocks/lib", "/opt/rocks/lib64"):
         for python in peek.paths(guest, lib, "python*"):
@@ -145,9 +151,9 @@ def _naming(guest: Guest, systemd: bool) -> Naming:
 def _hook(guest: Guest, systemd: bool) -> Hook:
     if systemd:
         return Hook.SYSTEMD
-    if any(
-        "/etc/pragma/report" in peek.text(guest, path) for path in (*_INITS, *peek.paths(guest, "/etc/init.d", "*"))
-    ):
+    scripts = [path for path in _INITS if guest.readlink(path) is None]  # a link leads to a program
+    scripts += peek.paths(guest, "/etc/init.d", "*")
+    if any("/etc/pragma/report" in peek.text(guest, path) for path in scripts):
         return Hook.INIT
     if guest.is_dir("/etc/local.d") and guest.exists("/etc/runlevels/default/local"):
         return Hook.LOCAL_D

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Iterator
 
 from pragma_boot.errors import GuestError
 from pragma_boot.image.base import Guest
@@ -64,19 +65,27 @@ def sections(content: str) -> list[tuple[str, str, str]]:
     return found
 
 
-def enabled_units(guest: Guest) -> frozenset[str]:
-    """The services that start at boot: links in ``*.wants``, of runlevels (S10name) and of OpenRC, as ``NAME.service``.
+def enabled_units(guest: Guest, *, systemd: bool) -> frozenset[str]:
+    """The services that start at boot: links in ``*.wants``, or of runlevels (S10name) and OpenRC, as ``NAME.service``.
 
     A unit that is masked (a link to /dev/null) is left out.
     """
-    found: set[str] = set()
+    found = set(_wanted(guest) if systemd else _runlevels(guest))
+    own = found.intersection(guest.listdir("/etc/systemd/system"))
+    return frozenset(found - {name for name in own if guest.readlink(f"/etc/systemd/system/{name}") == "/dev/null"})
+
+
+def _wanted(guest: Guest) -> Iterator[str]:
     for base in ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"):
         if base.startswith("/lib") and guest.readlink("/lib") is not None:
             continue
         for folder in (*names(guest, base, "*.wants"), *names(guest, base, "*.requires")):
-            found.update(guest.listdir(f"{base}/{folder}")[:_MANY])
+            yield from guest.listdir(f"{base}/{folder}")[:_MANY]
+
+
+def _runlevels(guest: Guest) -> Iterator[str]:
     for level in ("/etc/rc2.d", "/etc/rc3.d", "/etc/rc5.d", "/etc/rc.d/rc3.d"):
-        found.update(f"{name[3:]}.service" for name in names(guest, level, "S[0-9][0-9]*"))
-    found.update(f"{name}.service" for name in names(guest, "/etc/runlevels/default"))
-    masked = {name for name in found if guest.readlink(f"/etc/systemd/system/{name}") == "/dev/null"}
-    return frozenset(found - masked)
+        for name in names(guest, level, "S[0-9][0-9]*"):
+            yield f"{name[3:]}.service"
+    for name in names(guest, "/etc/runlevels/default"):
+        yield f"{name}.service"

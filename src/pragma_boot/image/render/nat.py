@@ -41,6 +41,8 @@ def forwarding(target: Target) -> list[Edit]:
     edits.append(Write("/etc/sysctl.d/90-pragma.conf", f"{MARK}\nnet.ipv4.ip_forward = 1\n".encode()))
     if needs_script(target):
         rules = _NFT if target.profile.nat is Nat.NFT else _IPTABLES
+        if target.profile.nat is Nat.NFT and any(nic.mtu != target.private.mtu for nic in target.node.nics):
+            rules += _NFT_CLAMP
         text = _HEAD + rules.replace("@NET@", str(target.private.address.network))
         edits.append(Write(SCRIPT, text.encode(), 0o755))
     return edits
@@ -72,8 +74,9 @@ table ip pragma_nat {
     }
 }
 END
-status=$?
-# Kernels with few modules cannot do this; only networks with a smaller MTU need it.
+"""
+_NFT_CLAMP = """status=$?
+# Networks with a smaller MTU need this; kernels with few modules cannot do it.
 nft -f - 2> /dev/null << 'END'
 table ip pragma_nat {
     chain clamp {

@@ -114,7 +114,8 @@ WantedBy=multi-user.target
 _NAT_UNIT = f"""{MARK}
 [Unit]
 Description=Let compute nodes out through this frontend
-After=network-pre.target nftables.service iptables.service firewalld.service
+# After ssh: nobody waits for it on the way to it, and loading the kernel's modules keeps a slow CPU busy.
+After=nftables.service iptables.service firewalld.service ssh.service sshd.service
 ReloadPropagatedFrom=nftables.service firewalld.service
 
 [Service]
