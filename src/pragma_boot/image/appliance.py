@@ -10,6 +10,7 @@ import contextlib
 import logging
 import re
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -56,6 +57,7 @@ class _Session:
         self._accel = accel
         self.folder = folder
         self.writable = writable
+        self.lock = threading.RLock()
         self._handle: Any = None
         self._group: Sequence[Disk | LocalDisk] = ()
         self._roots: tuple[str, ...] = ()
@@ -187,9 +189,10 @@ class ApplianceGuest:
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[Any]:
-        handle = self._session.select(self.disk)
-        with _told(f"cannot work on the files of {self.disk.path}"):
-            yield handle
+        with self._session.lock:
+            handle = self._session.select(self.disk)
+            with _told(f"cannot work on the files of {self.disk.path}"):
+                yield handle
 
 
 class _Editor:

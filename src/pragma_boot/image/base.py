@@ -114,6 +114,9 @@ class DiskStore(Protocol):
     def edit(self, disks: Sequence[Disk]) -> AbstractContextManager[Sequence[Guest]]:
         """Open many disks for writing in one go; all are closed for sure when the block ends.
 
+        Each guest may be used by a thread of its own. What a block that ended well has applied is on the disks; no
+        disk may be in use by a running node meanwhile.
+
         Raises GuestError for a disk without partitions, without a root file system, or one that no back end opens.
         """
 

@@ -54,6 +54,21 @@ def exports(disks: Mapping[Path, Partition | None], folder: Path) -> Iterator[tu
         connection.settimeout(_START_LIMIT)
         connection.recv(4096)  # the monitor's greeting: the main loop runs
         yield files
+        _quit(connection)
+
+
+def _quit(connection: socket.socket) -> None:
+    """Have the daemon write what it holds, and wait until it has ended. Raises GuestError when it is not there."""
+    try:
+        connection.sendall(b'{"execute": "qmp_capabilities"}{"execute": "quit"}')
+        while connection.recv(4096):
+            pass
+    except OSError as error:
+        raise GuestError(
+            "qemu-storage-daemon did not end in order",
+            details=error.strerror or str(error),
+            resolution="see the system's log for why it died, then repeat",
+        ) from error
 
 
 def _command(disks: Mapping[Path, Partition | None], files: Sequence[Path], monitor: Path) -> list[str]:

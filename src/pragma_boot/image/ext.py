@@ -1,6 +1,6 @@
 """The fast way to a disk's files: an ext file system read and edited by debugfs, never mounted.
 
-docs/adr/0004 says why this is safe enough and what it was measured against.
+docs/adr/0005 says why this is safe enough and what it was measured against.
 """
 
 from __future__ import annotations

@@ -30,13 +30,14 @@ class FileDiskStore:
 
     disks_root: the folder of all disks (`diskdir`); QEMU's user must be able to go through its parents.
     accel: asked when a libguestfs appliance starts: ``kvm`` or ``tcg``.
-    scratch: a folder for what lives as long as an edit; a short path, on a local file system.
+    scratch: a folder for what lives as long as an edit, the nodes' secrets among it; a short path. By default it is
+    one in memory: there secrets never reach a medium, and many small files cost nothing.
     """
 
     def __init__(self, disks_root: Path, accel: Callable[[], str], scratch: Path | None = None) -> None:
         self._root = disks_root.absolute()
         self._accel = accel
-        self._scratch = scratch or Path(tempfile.gettempdir())
+        self._scratch = scratch or default_scratch()
         self._empty: dict[LocalDisk, bytes] = {}
         self._roots: dict[LocalDisk, ExtRoot | Foreign] = {}
 
@@ -167,8 +168,14 @@ class FileDiskStore:
             yield Path(name)
 
 
+def default_scratch() -> Path:
+    """A folder in memory that we may write to; the system's temporary folder where there is none."""
+    memory = (Path("/dev/shm"), Path("/run"))  # noqa: S108 - only private folders with random names are made there
+    return next((path for path in memory if os.access(path, os.W_OK | os.X_OK)), Path(tempfile.gettempdir()))
+
+
 def make_clean(device: Path, image: Path) -> None:
-    """Do in user space what a node would do at boot, where needed: replay the journal, remove orphans (ADR 5).
+    """Do in user space what a node would do at boot, where needed: replay the journal, remove orphans (ADR 6).
 
     Raises GuestError when the file system has errors that this does not mend. *image* is for the message.
     """
