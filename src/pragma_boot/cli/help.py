@@ -10,11 +10,10 @@ from collections.abc import Iterable
 
 from pragma_boot.cli.args import COMMON, Parameter
 from pragma_boot.cli.command import PROGRAM, Command, Group, every
-from pragma_boot.cli.values import Choice
 
 WIDTH = 80
 _WIDE = 26
-"""Longer names stand on a line of their own, and long lists of choices in the text."""
+"""Longer names stand on a line of their own."""
 
 
 def overview(root: Group) -> str:
@@ -81,11 +80,8 @@ def _summaries(group: Group) -> list[str]:
 
 
 def _described(row: Parameter) -> tuple[str, str]:
-    name, text = f"{row.label}={row.value.name}", row.text
-    if len(name) > _WIDE and isinstance(row.value, Choice):
-        name, text = f"{row.label}=level", f"{text} One of {', '.join(row.value.words)}."
     short = f", {row.short}" if row.short else ""
-    return name + short, f"{text} {default_sentence(row)}".strip()
+    return f"{row.label}={row.value.name}{short}", f"{row.text} {default_sentence(row)}".strip()
 
 
 def _rows(pairs: Iterable[tuple[str, str]]) -> list[str]:

@@ -88,11 +88,11 @@ class YesNo(Value):
 
 
 class Choice(Value):
-    """One of a few words, in any case."""
+    """One of a few words, in any case; a *placeholder* stands for them where they are too many for one line."""
 
-    def __init__(self, words: Sequence[str]) -> None:
+    def __init__(self, words: Sequence[str], placeholder: str = "") -> None:
         self.words = tuple(words)
-        self.name = "|".join(self.words)
+        self.name = placeholder or "|".join(self.words)
 
     def parse(self, text: str, label: str) -> str:
         for word in self.words:
@@ -262,7 +262,7 @@ class Size(Value):
         raise UsageError(f"{label} is no size: {shorten(text)!r}", resolution=f"give a number and M or G ({label}=4G)")
 
 
-LOG_LEVEL = Choice(LEVELS)
+LOG_LEVEL = Choice(LEVELS, "level")
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:

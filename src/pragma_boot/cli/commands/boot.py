@@ -106,7 +106,6 @@ COMMAND = Command(
     notes=(
         "`mem=0` means that nothing is said: schedulers compute the number by rounding and send 0 for small requests.",
         "A key file may hold several lines (the user's key and an operator's).",
-        "With `key=`, `logfile=`, `loglevel=` and `mem=` the command reads no terminal and asks nothing.",
         "The log has the INFO lines `Requesting N CPUs`, `Found available public IP IP -> FQDN`,"
         " `Allocated cluster FE with compute nodes: a, b` and `Successfully deployed frontend FE`.",
     ),

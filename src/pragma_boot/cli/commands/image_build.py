@@ -29,7 +29,7 @@ COMMAND = Command(
         Parameter("size", Size(), "The disk's virtual size.", unsaid="the flavour's"),
         Parameter("release", Text("codename"), "The Debian release.", unsaid="the host's own"),
     ),
-    body=("Runs as root on Debian with mmdebstrap and GRUB's tools installed. Minutes; an image that exists is never"
+    body=("Runs as root on Debian with mmdebstrap and GRUB's tools installed. It takes minutes; an image that exists is never"
           " replaced.",),
     examples=(
         ("pragma image build demo", "then 'pragma boot demo 2'"),
