@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from unit.image.disks import MIB, START, ext_disk, fsck, local, mbr, sh, tree
 
+from fakes.disks import MIB, START, ext_disk, fsck, local, mbr, sh, tree
 from pragma_boot.errors import GuestError, PragmaError
 from pragma_boot.image.base import DiskStore, Move, Remove, Write
 from pragma_boot.image.qcow2 import FileDiskStore

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from fakes.disks import MIB, START, local, mbr, sh
 from pragma_boot.errors import GuestError
 from pragma_boot.image.base import MakeFolder, Move, Remove, Symlink, Write
 from pragma_boot.image.qcow2 import FileDiskStore
 from pragma_boot.model import LocalImage, NodeName, Role
-from unit.image.disks import MIB, START, local, mbr, sh
 
 pytestmark = pytest.mark.live
 SIZE = 352 * MIB

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from unit.image.disks import ext_disk, tree
 
+from fakes.disks import ext_disk, tree
 from pragma_boot.errors import GuestError
 from pragma_boot.image.debugfs import ROOT_INODE, Debugfs, quote
 from pragma_boot.image.tree import Tree, parts_of

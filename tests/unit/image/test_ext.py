@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from unit.image.disks import MIB, START, ext_disk, fsck, local, sh, tree
 
+from fakes.disks import MIB, START, ext_disk, fsck, local, sh, tree
 from pragma_boot.errors import GuestError
 from pragma_boot.image.base import Edit, MakeFolder, Move, Remove, Symlink, Write
 from pragma_boot.image.debugfs import Debugfs

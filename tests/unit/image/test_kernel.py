@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fakes.guest import FakeGuest
 
+from fakes.guest import FakeGuest
 from pragma_boot.image.kernel import find_kernel
 
 KERNEL = bytes(0x202) + b"HdrS" + bytes(100)

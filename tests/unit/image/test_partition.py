@@ -8,8 +8,8 @@ import zlib
 from pathlib import Path
 
 import pytest
-from unit.image.disks import MIB, mbr, sh
 
+from fakes.disks import MIB, mbr, sh
 from pragma_boot.image.partition import Partition, partitions
 
 

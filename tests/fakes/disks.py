@@ -6,8 +6,7 @@ import struct
 import subprocess
 from pathlib import Path
 
-from pragma_boot.model import DiskFormat, Image, ImageName, LocalDisk, LocalImage, NodeImage, Packing
-from pragma_boot.model import FileSource
+from pragma_boot.model import DiskFormat, FileSource, Image, ImageName, LocalDisk, LocalImage, NodeImage, Packing
 
 MIB = 1024 * 1024
 START = MIB
