@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -36,12 +36,13 @@ FLAVOURS = {
     "tiny": Flavour(tiny.make_tree, tiny.SIZE, tiny.OPTIONS, 256, "Debian's kernel, BusyBox and OpenSSH, for tests"),
 }
 
-_TOOLS = {
+TOOLS = {
     "mmdebstrap": "mmdebstrap",
     "grub-mkimage": "grub-common",
     "mke2fs": "e2fsprogs",
     "apt-get": "apt",
 }
+"""Programs that a build starts, and Debian's packages that have them."""
 _SCRATCH = 1024 * 1024 * 1024
 
 
@@ -64,7 +65,7 @@ def build_image(
     """
     kind = _flavour(flavour)
     bytes_ = _rounded(size or kind.size)
-    _preflight()
+    preflight()
     target = repository / name
     _refuse_taken(target)
     make_folder(repository)
@@ -85,7 +86,7 @@ def build_image(
         say("writing the disk")
         grub = next(folder / disk.GRUB for folder in (work / "packages", root) if (folder / disk.GRUB).is_dir())
         disk.make_disk(root, result / f"{name}.img", size=bytes_, uuid=uuid, label=name[:16], grub=grub, work=work)
-        (result / f"{name}.xml").write_text(_document(name, kind))
+        (result / f"{name}.xml").write_text(document(name, kind))
         _publish(result, target)
     say(f"built in {time.monotonic() - started:.0f} s")
     return target / f"{name}.xml"
@@ -104,10 +105,11 @@ def _rounded(size: int) -> int:
     return size // mib * mib
 
 
-def _preflight() -> None:
+def preflight(tools: Mapping[str, str] = TOOLS) -> None:
+    """Raise PreflightError with all that a build lacks here: *tools* (with their packages), root's rights."""
     faults = [
         Fault(tool, "is not installed", f"apt-get install {package}")
-        for tool, package in _TOOLS.items()
+        for tool, package in tools.items()
         if not which(tool)
     ]
     if os.geteuid() != 0:
@@ -139,7 +141,8 @@ def _add_boot_files(root: Path, menu: str, uuid: UUID) -> None:
     (root / "etc/fstab").write_text(f"UUID={uuid} / ext4 defaults,errors=remount-ro 0 0\n")
 
 
-def _document(name: str, kind: Flavour) -> str:
+def document(name: str, kind: Flavour) -> str:
+    """The vc-in document of an image whose one disk serves both roles (guest.md 2.3)."""
     form = (resources.files("pragma_boot.build") / "files/vc-in.xml").read_text()
     return form.format(name=name, memory=kind.memory_mib, description=kind.description)
 

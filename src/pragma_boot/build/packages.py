@@ -51,18 +51,18 @@ def choose_release(targets: str, wanted: str | None) -> Release:
 
     Third parties' sources are passed over: an image is made from Debian's packages alone.
     """
-    found: dict[str, dict[Source, None]] = {}
+    main: dict[str, Source] = {}
+    pockets: dict[str, dict[Source, None]] = {}
     for line in targets.splitlines():
-        fields = line.split("|")
-        if len(fields) != 7:
-            continue
-        kind, origin, codename, suite, component, uri, trusted = fields
+        kind, origin, codename, suite, component, uri, trusted = (line.split("|") + [""] * 7)[:7]
         if (kind, origin, component, trusted) != ("Packages", "Debian", "main", "yes"):
             continue
-        base = next((codename.removesuffix(pocket) for pocket in _POCKETS if codename.endswith(pocket)), codename)
-        if codename == base or suite.endswith(_POCKETS):
-            found.setdefault(base, {})[Source(uri, suite)] = None
-    complete = {base: tuple(sources) for base, sources in found.items() if any(s.suite == base for s in sources)}
+        base, _, pocket = codename.partition("-")
+        if not pocket and not suite.endswith(_POCKETS):
+            main.setdefault(base, Source(uri, suite))
+        elif suite.endswith(_POCKETS):  # backports and the like are left alone
+            pockets.setdefault(base, {})[Source(uri, suite)] = None
+    complete = {base: (source, *pockets.get(base, ())) for base, source in main.items()}
     name = wanted or next(iter(complete), None)
     if name not in complete:
         raise PragmaError(
@@ -70,7 +70,7 @@ def choose_release(targets: str, wanted: str | None) -> Release:
             details=f"it has: {', '.join(complete) or 'none'}",
             resolution="run 'apt-get update'; if that does not help, add Debian's main archive to apt's sources",
         )
-    return Release(name, tuple(sorted(complete[name], key=lambda source: source.suite != name)))
+    return Release(name, complete[name])
 
 
 def unpack(
