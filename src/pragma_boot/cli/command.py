@@ -74,7 +74,7 @@ class Command(click.Command):
     def usage(self) -> str:
         """``pragma boot {vc-name} {num-cpus} [key=file] …`` in one line."""
         common = [row.usage for row in COMMON]
-        return " ".join([PROGRAM, self.short_usage, *common, *(["[-- command …]"] if self.tail else [])])
+        return " ".join([PROGRAM, self.short_usage, *common, *(["[-- command ...]"] if self.tail else [])])
 
     @property
     def short_usage(self) -> str:

@@ -70,7 +70,7 @@ def markdown() -> str:
 
 def _section(command: Command) -> Iterable[str]:
     yield f"\n## {PROGRAM} {command.words}\n\n{command.summary}.\n\n```\n{PROGRAM} {command.short_usage}"
-    yield " [-- command …]\n```\n" if command.tail else "\n```\n"
+    yield " [-- command ...]\n```\n" if command.tail else "\n```\n"
     yield from (f"\n{_escaped(paragraph)}\n" for paragraph in command.body)
     rows: list[Positional | Parameter] = [*command.positionals, *command.parameters]
     if rows:

@@ -22,7 +22,7 @@ def overview(root: Group) -> str:
         [
             "pragma boots virtual clusters: a frontend, its compute nodes, a private network.",
             "",
-            "Usage: pragma {command} [{word} …] [name=value …]",
+            "Usage: pragma {command} [{word} ...] [name=value ...]",
             "",
             *_summaries(root),
             "",

@@ -7,6 +7,7 @@ reader of our output is gone.
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import signal
@@ -139,10 +140,13 @@ def _open_standard_files() -> None:
     """Give a process that was started with closed standard files some that go nowhere.
 
     Otherwise the next file that is opened (a log, a disk) would get their numbers and be written to by mistake.
+    And let no character fail that the terminal's encoding lacks.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - it stays open
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _forget_stdout() -> None:

@@ -38,6 +38,7 @@ def test_every_command_explains_itself_in_80_columns(pragma: Pragma, words: str)
     assert all(line in text for line, _ in command.examples)
     assert len(command.examples) == 2 or words == "boot"
     assert max(map(len, text.splitlines())) <= 80
+    assert text.isascii()
 
 
 @pytest.mark.parametrize("words", COMMANDS)

@@ -90,7 +90,7 @@ COMMAND = Command(
         ),
         JSON,
         Parameter("enable-ent", Ent(), "Connect the nodes to ENT, where the site has it.", unsaid="no"),
-        Parameter("add-iface", Text("network:CIDR,…"), "Connect the nodes to further networks of the site."),
+        Parameter("add-iface", Text("network:CIDR,..."), "Connect the nodes to further networks of the site."),
         Parameter("enable-ipop-client", Text("URL"), "Join the compute nodes to the IPOP network of that server."),
         Parameter("enable-ipop-server", Text("URL"), "Make the frontend an IPOP server for its computes."),
     ),

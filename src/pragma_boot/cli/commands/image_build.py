@@ -29,8 +29,8 @@ COMMAND = Command(
         Parameter("size", Size(), "The disk's virtual size.", unsaid="the flavour's"),
         Parameter("release", Text("codename"), "The Debian release.", unsaid="the host's own"),
     ),
-    body=("Runs as root on Debian with mmdebstrap and GRUB's tools installed. It takes minutes; an image that exists is never"
-          " replaced.",),
+    body=("Runs as root on Debian with mmdebstrap and GRUB's tools installed. It takes minutes; an image that exists"
+          " is never replaced.",),
     examples=(
         ("pragma image build demo", "then 'pragma boot demo 2'"),
         ("pragma image build small flavour=tiny size=256M", "an image that boots in seconds"),
