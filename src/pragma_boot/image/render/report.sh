@@ -11,6 +11,8 @@ HOME=/root
 export PATH HOME
 limit=1800 # seconds
 at_once=8  # logins that are tried side by side
+short=0.5
+[ -h /bin/sleep ] && short=0.2 # busybox need not load a program for it
 
 . "$root/etc/pragma/node"
 
@@ -29,7 +31,7 @@ seconds() {
 nap() { # give up when it has taken too long
     seconds
     [ "$now" -lt "$end" ] || exit 1
-    sleep "${1:-0.2}" 2> /dev/null || sleep 1
+    sleep "${1:-$short}" 2> /dev/null || sleep 1
 }
 
 await() { # CAUSE CHECK...: until the check is true
