@@ -100,7 +100,7 @@ def unpack(
         for raw in process.stderr:
             line = raw.decode(errors="replace").strip()
             said.append(line)
-            if line.startswith("I: "):
+            if line.startswith("I: ") and "hook" not in line:
                 say(line[3:].rstrip("."))
         status = process.wait()
     if status != 0:

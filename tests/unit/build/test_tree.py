@@ -63,7 +63,7 @@ def test_the_newest_of_several_kernels_is_taken(tmp_path: Path) -> None:
 def test_an_initramfs_is_what_cpio_reads(tmp_path: Path) -> None:
     archive = gzip.decompress(tree.initramfs({"init": b"#!/bin/sh\n", "odd.ko": b"12345"}, ["dev"]))
     subprocess.run(["cpio", "-i", "--quiet"], input=archive, cwd=tmp_path, check=True)
-    assert sorted(os.listdir(tmp_path)) == ["dev", "init", "odd.ko"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dev", "init", "odd.ko"]
     assert (tmp_path / "odd.ko").read_bytes() == b"12345"
     assert os.access(tmp_path / "init", os.X_OK)
 
