@@ -68,7 +68,8 @@ COMMON = (
         "logfile", FileName(), "Write the log to this file.",
         unsaid="a new file in log_directory for commands that change something",
     ),
-    Parameter("loglevel", LOG_LEVEL, f"The least severity that the log keeps: {', '.join(LOG_LEVEL.words)}.", default="INFO"),
+    Parameter("loglevel", LOG_LEVEL,
+        f"The least severity that the log keeps: {', '.join(LOG_LEVEL.words)}.", default="INFO"),
     Parameter("quiet", YesNo(), "No progress and no notes, only the result, warnings and errors.",
               default=False, short="-q"),
 )  # fmt: skip
