@@ -140,6 +140,7 @@ def test_old_enterprise_linux_keeps_the_host_keys_it_can_use() -> None:
     cluster = images.allocation()
     prepare(guest, cluster, cluster.frontend)
     assert guest.exists("/etc/ssh/ssh_host_rsa_key")
+    assert not guest.exists("/etc/ssh/ssh_known_hosts")
     assert not can_report(profile)
     assert "too old" in " ".join(profile.warnings)
 
@@ -149,6 +150,13 @@ def test_root_login_is_allowed_only_where_it_was_forbidden() -> None:
         "# BEGIN pragma\nPermitRootLogin without-password\n# END pragma\nPort 22\n"
     )
     assert text(prepared("wicked"), "/etc/ssh/sshd_config") == images.ROOTS["wicked"]["/etc/ssh/sshd_config"]
+
+
+def test_root_is_added_to_the_users_that_may_log_in() -> None:
+    config = "Include /etc/ssh/sshd_config.d/*.conf\nAllowUsers ann\n"
+    lines = text(prepared("networkd", **{"/etc/ssh/sshd_config": config}), "/etc/ssh/sshd_config.d/00-pragma.conf")
+    assert "AllowUsers root\n" in lines
+    assert "AllowGroups" not in lines
 
 
 def test_the_image_own_root_key_is_saved_once() -> None:
