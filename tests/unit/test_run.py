@@ -98,7 +98,7 @@ def test_a_background_program_does_not_outlive_a_killed_parent(tmp_path: Path) -
 
 
 def test_output_may_go_through_a_file(tmp_path: Path) -> None:
-    done = run(["sh", "-c", "printf one; printf two"], output=tmp_path / "out")
+    done = run.run(["sh", "-c", "printf one; printf two"], output=tmp_path / "out")
     assert (done.stdout, (tmp_path / "out").read_bytes()) == (b"onetwo", b"onetwo")
     with pytest.raises(CommandError):
-        run(["sh", "-c", "echo no; exit 3"], output=tmp_path / "out")
+        run.run(["sh", "-c", "echo no; exit 3"], output=tmp_path / "out")
