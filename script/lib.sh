@@ -57,14 +57,15 @@ install_packages() { # PACKAGE...
     quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends $wanted
 }
 
-make_environment() { # [EXTRA]: .venv with us and what we need; anew when pyproject.toml has changed
-    extra=${1:+[$1]}
-    stamp=$home/.venv/.pragma-$(printf '%s' "$extra" | cat - "$home/pyproject.toml" | sha256sum | cut -c1-16)
-    [ -e "$stamp" ] && "$home/.venv/bin/python" -c 'import click, libvirt, lxml' 2>/dev/null && return 0
+make_environment() { # [dev]: .venv with us and what we need; anew when pyproject.toml has changed
+    stamp=$home/.venv/.pragma-$(sha256sum <"$home/pyproject.toml" | cut -c1-16)
+    if [ -e "$stamp-dev" ] || [ -e "$stamp-${1-}" ]; then
+        "$home/.venv/bin/python" -c 'import click, libvirt, lxml' 2>/dev/null && return 0
+    fi
     say "preparing $home/.venv"
     quietly /usr/bin/python3 -m venv --system-site-packages "$home/.venv"
-    quietly "$home/.venv/bin/python" -m pip install --quiet --disable-pip-version-check -e "$home$extra"
-    touch "$stamp"
+    quietly "$home/.venv/bin/python" -m pip install --quiet --disable-pip-version-check -e "$home${1:+[$1]}"
+    touch "$stamp-${1-}"
 }
 
 libvirt_answers() {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from live.site import LiveSite, live_site, tiny_image, unfit
+from live.site import LiveSite, built_image, live_site, unfit
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,10 +20,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def tiny() -> Path:
     """The vc-in document of the tiny image."""
+    return _image("tiny")
+
+
+@pytest.fixture(scope="session")
+def demo() -> Path:
+    """The vc-in document of the demo image."""
+    return _image("demo")
+
+
+def _image(flavour: str) -> Path:
     reason = unfit()
     if reason:
         pytest.skip(reason)
-    return tiny_image()
+    return built_image(flavour)
 
 
 @pytest.fixture

@@ -180,19 +180,19 @@ def live_site(image: Path) -> Iterator[LiveSite]:
             shutil.rmtree(site.root)
 
 
-def tiny_image() -> Path:
-    """The vc-in document of the tiny image, built once for each state of its builder's source."""
+def built_image(flavour: str) -> Path:
+    """The vc-in document of a built image (`tiny`, `demo`), made once for each state of its builder's source."""
     from pragma_boot.build.builder import build_image
 
     source = CHECKOUT / "src/pragma_boot/build"
     files = sorted(path for path in source.rglob("*") if path.is_file() and path.suffix != ".pyc")
     key = sha256(b"".join(f"{path.relative_to(source)}\0".encode() + path.read_bytes() for path in files)).hexdigest()
-    room = ROOM / "images"
-    with lock(ROOM / "images.lock"):
-        document = room / key[:16] / "tiny/tiny.xml"
+    room = ROOM / "images" / flavour
+    with lock(ROOM / f"{flavour}.lock"):
+        document = room / key[:16] / flavour / f"{flavour}.xml"
         if not document.exists():
             shutil.rmtree(room, ignore_errors=True)
-            document = build_image("tiny", room / key[:16], ImageName("tiny"))
+            document = build_image(flavour, room / key[:16], ImageName(flavour))
     return document
 
 

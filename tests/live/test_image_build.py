@@ -63,6 +63,13 @@ def test_tiny_boots_by_its_own_loader_and_stops_at_the_power_button(tiny: Path, 
         assert machine.process.wait(30) == 0
 
 
+def test_demo_boots_by_its_own_loader_and_stops_at_the_power_button(demo: Path, tmp_path: Path) -> None:
+    with Machine(demo.with_suffix(".img"), tmp_path) as machine:
+        machine.hear(b"demo login:", 150)
+        machine.press_power_button()
+        assert machine.process.wait(60) == 0
+
+
 def test_tiny_is_small_and_sparse(tiny: Path) -> None:
     disk = tiny.with_suffix(".img").stat()
     assert disk.st_size == 128 * 1024 * 1024
