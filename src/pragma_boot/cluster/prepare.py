@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from pragma_boot import files
+from pragma_boot.cluster.kernels import kernel_of
 from pragma_boot.cluster.site import Site
-from pragma_boot.image import kernel
 from pragma_boot.image.access import new_access
 from pragma_boot.image.base import Guest
 from pragma_boot.image.inspect import inspect
@@ -49,7 +49,7 @@ def prepare(
     Raises GuestError (an image that cannot be edited) or PragmaError (disk full); the caller's undos clear up.
     """
     access = new_access(keys, [node.name for node in allocation.nodes])
-    _make_folder(site, allocation, access)
+    folder = _make_folder(site, allocation, access)
     sources = {node.name: image.for_role(node.role) for node in allocation.nodes}
     known = {source: _look_into(site, source) for source in set(sources.values())}
     disks = {}
@@ -60,17 +60,20 @@ def prepare(
         for node, guest in zip(allocation.nodes, guests, strict=True):
             progress(Progress("prepare", node.name, "writing its configuration"))
             _fill(site, guest, known[sources[node.name]][0], allocation=allocation, node=node, access=access)
+    profiles = [profile for profile, _ in known.values()]
+    if not any(profile.legacy for profile in profiles):  # else the nodes keep keys of their own
+        files.write_atomic(folder / "known_hosts", _known_hosts(allocation, access))
     kernels = {name: boot for name, source in sources.items() if (boot := known[source][1])}
-    return Prepared(disks, kernels, all(can_report(profile) for profile, _ in known.values()))
+    return Prepared(disks, kernels, all(map(can_report, profiles)))
 
 
-def _make_folder(site: Site, allocation: Allocation, access: Access) -> None:
+def _make_folder(site: Site, allocation: Allocation, access: Access) -> Path:
     state = site.settings.site.state
     folder = files.make_folder(state.cluster(allocation.cluster), 0o711)  # the hypervisor writes the consoles' logs
     files.make_folder(folder / "vc-out", 0o700)
     files.write_atomic(folder / "key", access.cluster.private, 0o600)
     files.write_atomic(folder / "key.pub", access.cluster.public + "\n")
-    files.write_atomic(folder / "known_hosts", _known_hosts(allocation, access))
+    return folder
 
 
 def _known_hosts(allocation: Allocation, access: Access) -> str:
@@ -92,16 +95,10 @@ def _look_into(site: Site, source: LocalDisk) -> tuple[GuestProfile, KernelBoot 
 
 
 def _kernel(site: Site, source: LocalDisk, guest: Guest) -> KernelBoot | None:
-    """The image's kernel, copied out once for each state of the image."""
-    libvirt = site.settings.libvirt
-    if not site.driver.info.direct_kernel or (libvirt and not libvirt.direct_kernel):
+    settings = site.settings
+    if not site.driver.info.direct_kernel or (settings.libvirt and not settings.libvirt.direct_kernel):
         return None
-    state = source.path.stat()
-    key = hashlib.sha256(f"{source.path}\0{state.st_size}\0{state.st_mtime_ns}".encode()).hexdigest()[:20]
-    cache = site.settings.site.repository.cache
-    folder = files.make_folder(cache / "kernels" / key)
-    with files.lock(site.settings.site.state.locks / f"kernel-{key}.lock"):
-        return kernel.find_kernel(guest, folder)
+    return kernel_of(settings.site.repository.cache, settings.site.state.locks, source, guest)
 
 
 def _fill(
