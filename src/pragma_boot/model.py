@@ -176,7 +176,7 @@ class Disk:
 class KernelBoot:
     """Kernel, initrd and command line that the image's own boot loader would choose, copied out of the image.
 
-    Used for a node's first start only, to spare the boot loader's slow reads through the firmware (ADR 4).
+    Used for a node's first start only, to spare the boot loader's slow reads through the firmware (ADR 2).
     """
 
     kernel: Path
