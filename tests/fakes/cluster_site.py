@@ -107,4 +107,5 @@ def traces(root: Path) -> set[str]:
     lasting = {"site.db", "memory-driver.json", "memory-driver.lock", "site.lock"}
     found = {path for path in root.rglob("*") if path.is_file() and path.name not in lasting}
     found = {path for path in found if not path.name.startswith("kernel-")}
-    return {str(path.relative_to(root)) for path in found if not path.is_relative_to(root / "images")}
+    kept = (root / "images", root / "cache")
+    return {str(path.relative_to(root)) for path in found if not any(map(path.is_relative_to, kept))}
