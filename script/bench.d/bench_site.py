@@ -75,17 +75,17 @@ class BenchSite:
         )
         (etc / "libvirt.conf").write_text(
             f"public_ips = {self.addresses(clusters)!r}\n"
-            f"netmask = '255.255.0.0'\ngw = '198.18.0.1'\ndns = '198.18.0.1'\n"
+            f"netmask = '255.255.128.0'\ngw = '198.19.0.1'\ndns = '198.19.0.1'\n"
             f"vlans = range(100, {100 + clusters})\n"
             f"public_network = {{'nat': 'pragma-bench'}}\n"
             f"private_network = '10.201.1.1/16'\n"
-            f"cpus_per_node = 1\nmemory = {memory}\nshutdown_grace = 1\n"
+            f"cpus_per_node = 1\nmemory = {memory}\ncpu_overcommit = 16\nshutdown_grace = 1\n"
         )
 
     @staticmethod
     def addresses(count: int) -> list[str]:
         """Public addresses, of a block that is set aside for benchmarks (RFC 2544)."""
-        return [f"198.18.{1 + index // 250}.{1 + index % 250}" for index in range(count)]
+        return [f"198.19.{1 + index // 250}.{1 + index % 250}" for index in range(count)]
 
     @property
     def environment(self) -> dict[str, str]:

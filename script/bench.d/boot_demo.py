@@ -161,7 +161,7 @@ def _mac(node: int) -> str:
 
 
 def _address(node: int) -> str:
-    return f"198.19.0.{10 + node}"
+    return f"198.19.200.{10 + node}"
 
 
 @contextlib.contextmanager
@@ -170,8 +170,8 @@ def peer_network() -> Iterator[None]:
     hosts = "".join(f"<host mac='{_mac(node)}' ip='{_address(node)}'/>" for node in range(NODES))
     document = (
         f"<network><name>{NETWORK}</name><forward mode='nat'/><bridge name='pbench2' delay='0'/>"
-        "<ip address='198.19.0.1' prefix='24'>"
-        f"<dhcp><range start='198.19.0.100' end='198.19.0.200'/>{hosts}</dhcp></ip></network>"
+        "<ip address='198.19.200.1' prefix='24'>"
+        f"<dhcp><range start='198.19.200.100' end='198.19.200.200'/>{hosts}</dhcp></ip></network>"
     )
     path = Path(f"/tmp/{NETWORK}-{os.getpid()}.xml")
     path.write_text(document)

@@ -110,13 +110,13 @@ def _allocation() -> Allocation:
         gateway = None if index == 0 else IPv4Address("10.201.1.1")
         nics = [Nic(PRIVATE, Mac(f"52:54:00:be:0c:{index:02x}"), IPv4Interface(private), gateway)]
         if index == 0:
-            public = IPv4Interface("198.18.9.9/16")
-            nics.append(Nic(PUBLIC, Mac("52:54:00:be:0d:00"), public, IPv4Address("198.18.0.1")))
+            public = IPv4Interface("198.19.9.9/17")
+            nics.append(Nic(PUBLIC, Mac("52:54:00:be:0d:00"), public, IPv4Address("198.19.0.1")))
         role = Role.COMPUTE if index else Role.FRONTEND
         nodes.append(NodeAllocation(name, role, 1, MEMORY, "localhost", tuple(nics)))
     return Allocation(
-        ClusterName("floor"), ImageName("tiny"), "floor.internal", IPv4Address("198.18.9.9"), 4000,
-        (IPv4Address("198.18.0.1"),), tuple(nodes),
+        ClusterName("floor"), ImageName("tiny"), "floor.internal", IPv4Address("198.19.9.9"), 4000,
+        (IPv4Address("198.19.0.1"),), tuple(nodes),
     )  # fmt: skip
 
 

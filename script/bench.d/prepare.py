@@ -85,7 +85,7 @@ def make_tree(folder: Path) -> Path:
     (folder / "etc/os-release").write_text("ID=debian\nVERSION_ID=12\nNAME=Debian\n")
     (folder / "etc/fstab").write_text("/dev/vda1 / ext4 defaults 0 1\n")
     (folder / "etc/debian_version").write_text("12.0\n")
-    for name in ("etc/network/interfaces", "etc/hosts", "etc/hostname", "etc/machine-id", "etc/fstab"):
+    for name in ("etc/network/interfaces", "etc/hosts", "etc/hostname", "etc/machine-id"):
         (folder / name).write_text("x\n")
     (folder / "var/lib/dhcp/dhclient.leases").write_text("lease\n")
     return folder

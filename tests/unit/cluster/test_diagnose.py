@@ -26,7 +26,20 @@ def test_fatal_console_is_recognised_and_ends_the_wait(code: str, console: str) 
     cause = diagnose(BOOTED + console, None, NodeState.ACTIVE)
     assert (cause.code, cause.fatal) == (code, True)
     assert cause.mend
-    assert fatal_sign(console) == cause
+    sign = fatal_sign(console)
+    assert sign is not None
+    assert sign.code == code
+
+
+def test_a_panic_is_told_with_the_kernels_own_reason() -> None:
+    assert "(Attempted to kill init! exitcode" in diagnose(CONSOLES["kernel-panic"], None, NodeState.ACTIVE).text
+
+
+def test_a_root_that_is_still_waited_for_is_the_cause_at_the_deadline() -> None:
+    console = "initramfs: Waiting for UUID=0b1c to appear...\r\n"
+    cause = diagnose(console, None, NodeState.ACTIVE)
+    assert (cause.code, cause.fatal) == ("no-root", False)
+    assert diagnose(console, "no-sshd", NodeState.ACTIVE).code == "no-sshd"
 
 
 @pytest.mark.parametrize(
@@ -36,6 +49,7 @@ def test_fatal_console_is_recognised_and_ends_the_wait(code: str, console: str) 
         "ALERT!  UUID=0b1c does not exist.  Dropping to a shell!\r\n",
         "BusyBox built-in shell (ash)\r\n/bin/sh: can't access tty; job control turned off\r\n(initramfs) ",
         "dracut:/# ",
+        "initramfs: Timeout while waiting for devices for / (and possibly /usr) filesystems to appear\r\n",
     ],
 )
 def test_initramfs_shells_mean_no_root(console: str) -> None:
