@@ -80,7 +80,7 @@ def make_folder(path: Path, mode: int = 0o755) -> Path:
         if not existed:
             path.chmod(mode)
     except OSError as error:
-        raise _refused("make the folder", path, error) from error
+        raise refused("make the folder", path, error) from error
     return path
 
 
@@ -103,10 +103,10 @@ def unfinished(target: Path, mode: int = 0o644, *, verify: Callable[[Path], None
     PragmaErrors that name the target.
     """
     try:
-        descriptor, name = tempfile.mkstemp(prefix=f"{UNFINISHED}{target.name}.", dir=target.parent)
+        descriptor, name = tempfile.mkstemp(prefix=f"{UNFINISHED}{target.name[:50]}.", dir=target.parent)
         os.close(descriptor)
     except OSError as error:
-        raise _refused("write", target, error) from error
+        raise refused("write", target, error) from error
     temporary = Path(name)
     try:
         yield temporary
@@ -117,7 +117,7 @@ def unfinished(target: Path, mode: int = 0o644, *, verify: Callable[[Path], None
         temporary.replace(target)
         _flush(target.parent)
     except OSError as error:
-        raise _refused("write", target, error) from error
+        raise refused("write", target, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -139,7 +139,7 @@ def lock(path: Path, *, wait: float | None = None, busy: str = "", shared: bool 
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise _refused("lock", path, error) from error
+            raise refused("lock", path, error) from error
         try:
             _acquire(descriptor, kind, deadline, busy or f"{path.name} is held")
             if not _is_at(descriptor, path):
@@ -209,7 +209,8 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _refused(verb: str, path: Path, error: OSError) -> PragmaError:
+def refused(verb: str, path: Path, error: OSError) -> PragmaError:
+    """The error for a file that the system does not let us *verb*, with the mend for the usual causes."""
     mend = {
         errno.ENOSPC: "free some space there, or choose another folder in the configuration",
         errno.EDQUOT: "free some of your quota, or choose another folder in the configuration",

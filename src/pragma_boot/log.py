@@ -31,6 +31,7 @@ _PATTERNS = (
         r"(?i)(?<=[?&\s])((?:signature|policy|key-pair-id|apikey|secretkey|token|password|x-amz-[a-z-]+)=)[^&\s\"']+"
     ),
 )
+_tracebacks = logging.Formatter()
 
 
 class _Mask(logging.Filter):
@@ -42,6 +43,8 @@ class _Mask(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = self.clean(record.getMessage()), None
+        if record.exc_info and not record.exc_text:
+            record.exc_text = self.clean(_tracebacks.formatException(record.exc_info))
         return True
 
     def clean(self, text: str) -> str:
