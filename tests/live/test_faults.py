@@ -6,6 +6,7 @@ All boots run first, some at a time (most of each is waiting); then each test lo
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
@@ -58,13 +59,11 @@ class Outcome:
 
 
 def waited(ran: Ran) -> float:
-    """What the log tells of the time between the start of the nodes and the undoing of the boot."""
-    log = Path(ran.err.rpartition("log: ")[2].strip()).read_text()
-    times = [
-        datetime.fromisoformat(next(line for line in log.splitlines() if words in line)[:19])
-        for words in ("Successfully deployed frontend", "undoing the boot of")
-    ]
-    return (times[1] - times[0]).total_seconds()
+    """What the log tells of the time between the start of the nodes and the undoing of the boot; else infinity."""
+    log = Path(ran.err.rpartition("log: ")[2].strip()).read_text().splitlines()
+    marks = ("Successfully deployed frontend", "undoing the boot of")
+    times = [datetime.fromisoformat(line[:19]) for mark in marks for line in log if mark in line]
+    return (times[1] - times[0]).total_seconds() if len(times) == len(marks) else math.inf
 
 
 def virsh(*words: str) -> str | None:
