@@ -16,8 +16,14 @@ from pragma_boot.driver.libvirt.marks import Marks
 from pragma_boot.model import ClusterName, Disk, DiskFormat, KernelBoot, LocalDisk, Mac, NodeName
 
 SCHEMAS = Path("/usr/share/libvirt/schemas")
+SITE = "/var/lib/pragma_boot"
 DEMO = Marks(
-    ClusterName("demo"), image="Rocks-7.0", fqdn="demo.example.org", public_ip=IPv4Address("198.51.100.7"), vlan=22
+    SITE,
+    ClusterName("demo"),
+    image="Rocks-7.0",
+    fqdn="demo.example.org",
+    public_ip=IPv4Address("198.51.100.7"),
+    vlan=22,
 )
 KERNEL = KernelBoot(Path("/cache/vmlinuz"), Path("/cache/initrd"), "root=/dev/vda1 ro 'quoted' <&>")
 
@@ -47,7 +53,7 @@ DOCUMENTS = {
     "compute-tcg": lambda: domain_xml(node("compute-0", "compute", PRIVATE, accel="tcg")),
     "compute-first-start": lambda: domain_xml(node("compute-0", "compute", PRIVATE), KERNEL),
     "network-private": lambda: private_network_xml(DEMO),
-    "network-nat": lambda: nat_network_xml("pragma-public", IPv4Interface("198.51.100.1/24")),
+    "network-nat": lambda: nat_network_xml(SITE, "pragma-public", IPv4Interface("198.51.100.1/24")),
 }
 
 
@@ -88,7 +94,7 @@ def test_marks_survive_the_way_through_a_document() -> None:
 
 def test_marks_that_make_no_sense_are_left_out() -> None:
     found = etree.fromstring('<c cluster="x" public-ip="1.2.3" vlan="-4"/>')
-    assert marks.parse(found) == Marks(ClusterName("x"))
+    assert marks.parse(found) == Marks("", ClusterName("x"))
     assert marks.parse(etree.fromstring("<c/>")) is None
     assert marks.parse(None) is None
 
@@ -96,16 +102,16 @@ def test_marks_that_make_no_sense_are_left_out() -> None:
 def test_names_are_taken_apart_as_they_were_made() -> None:
     for cluster, each in (("demo", "demo"), ("demo", "compute-12")):
         name = marks.domain_name(ClusterName(cluster), NodeName(each))
-        assert marks.node_of(name, marks.uuid_of(name)) == (cluster, each)
+        assert marks.node_of(SITE, name, marks.uuid_of(SITE, name)) == (cluster, each)
     network = marks.network_name(ClusterName("demo"))
-    assert marks.cluster_of(network, marks.uuid_of(network)) == "demo"
+    assert marks.cluster_of(SITE, network, marks.uuid_of(SITE, network)) == "demo"
 
 
 def test_a_name_alone_does_not_make_a_domain_ours() -> None:
     other = "00000000-0000-4000-8000-000000000000"
-    assert marks.node_of("demo.frontend", other) is None
-    assert marks.cluster_of(PRIVATE, other) is None
-    assert marks.node_of("demo", marks.uuid_of("demo")) is None
+    assert marks.node_of(SITE, "demo.frontend", other) is None
+    assert marks.cluster_of(SITE, PRIVATE, other) is None
+    assert marks.node_of(SITE, "demo", marks.uuid_of(SITE, "demo")) is None
 
 
 def test_a_cluster_called_public_does_not_take_the_sites_network() -> None:

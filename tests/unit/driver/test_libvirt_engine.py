@@ -19,7 +19,8 @@ from pragma_boot.errors import DriverError
 from pragma_boot.model import ClusterName, NodeName, NodeState
 
 A, B = ClusterName("drv-a"), ClusterName("drv-b")
-ALICE = Marks(A, image="demo", fqdn="a.example.org", public_ip=IPv4Address("198.51.100.7"), vlan=22)
+SITE = "/var/lib/pragma_boot"
+ALICE = Marks(SITE, A, image="demo", fqdn="a.example.org", public_ip=IPv4Address("198.51.100.7"), vlan=22)
 NAT = PublicNetwork("nat", "drv-public")
 GATEWAY = IPv4Interface("198.51.100.1/24")
 
@@ -30,7 +31,7 @@ def define(
     name = marks.domain_name(cluster, NodeName(node))
     carried = etree.tostring(marks.element(replace(ALICE, cluster=cluster, node=NodeName(node))), encoding="unicode")
     return connection.defineXML(f"""
-        <domain type='test'><name>{name}</name>{f"<uuid>{marks.uuid_of(name)}</uuid>" if ours else ""}
+        <domain type='test'><name>{name}</name>{f"<uuid>{marks.uuid_of(SITE, name)}</uuid>" if ours else ""}
         <metadata>{carried if ours else ""}</metadata><memory unit='MiB'>64</memory><vcpu>2</vcpu>
         <os><type>hvm</type></os><on_crash>preserve</on_crash>
         <devices><interface type='bridge'><mac address='{mac.upper()}'/><source bridge='x'/></interface></devices>
@@ -38,7 +39,7 @@ def define(
 
 
 def states(connection: Any, cluster: ClusterName = A) -> dict[str, NodeState]:
-    return {each.node: each.state for each in domains.find(connection, cluster)}
+    return {each.node: each.state for each in domains.find(connection, SITE, cluster)}
 
 
 def test_only_our_domains_are_found_frontend_first(connection: Any) -> None:
@@ -47,8 +48,8 @@ def test_only_our_domains_are_found_frontend_first(connection: Any) -> None:
     define(connection, A, A)
     define(connection, B, B)
     define(connection, ClusterName("theirs"), "theirs", ours=False)
-    assert [each.node for each in domains.find(connection, A)] == [A, "compute-9", "compute-10"]
-    assert {each.cluster for each in domains.find(connection)} == {A, B}
+    assert [each.node for each in domains.find(connection, SITE, A)] == [A, "compute-9", "compute-10"]
+    assert {each.cluster for each in domains.find(connection, SITE)} == {A, B}
 
 
 def test_states_are_told_in_our_words(connection: Any) -> None:
@@ -64,12 +65,12 @@ def test_states_are_told_in_our_words(connection: Any) -> None:
 
 
 def test_what_nodes_are_promised_counts_ours_and_what_runs(connection: Any) -> None:
-    before = domains.taken(connection)
+    before = domains.taken(connection, SITE)
     define(connection, A, A)
     define(connection, B, B, ours=False)
-    assert domains.taken(connection) == (before[0] + 2, before[1] + 64)
+    assert domains.taken(connection, SITE) == (before[0] + 2, before[1] + 64)
     connection.lookupByName("drv-b.frontend").create()
-    assert domains.taken(connection) == (before[0] + 4, before[1] + 128)
+    assert domains.taken(connection, SITE) == (before[0] + 4, before[1] + 128)
 
 
 def test_macs_of_all_and_marks_of_ours_are_read(connection: Any) -> None:
@@ -78,13 +79,13 @@ def test_macs_of_all_and_marks_of_ours_are_read(connection: Any) -> None:
     macs, found = domains.macs_and_marks(connection)
     assert {"52:54:00:aa:00:01", "52:54:00:aa:00:02"} <= macs
     assert found == [replace(ALICE, node=NodeName(A))]
-    assert domains.read_marks(domains.find(connection, A)[0]) == found[0]
+    assert domains.read_marks(domains.find(connection, SITE, A)[0]) == found[0]
 
 
 def test_asked_nodes_are_told_when_they_have_stopped(connection: Any) -> None:
     for node in (A, "compute-0"):
         define(connection, A, node).create()
-    stopped = list(domains.ask_to_stop(connection, domains.find(connection, A), grace=5))
+    stopped = list(domains.ask_to_stop(connection, domains.find(connection, SITE, A), grace=5))
     assert {each.node for each in stopped} == {A, "compute-0"}
     assert set(states(connection).values()) == {NodeState.SHUTDOWN}
 
@@ -93,7 +94,7 @@ def test_a_node_that_is_paused_is_not_waited_for(connection: Any) -> None:
     define(connection, A, A).create()
     connection.lookupByName("drv-a.frontend").suspend()
     begun = time.monotonic()
-    assert list(domains.ask_to_stop(connection, domains.find(connection, A), grace=30)) == []
+    assert list(domains.ask_to_stop(connection, domains.find(connection, SITE, A), grace=30)) == []
     assert time.monotonic() - begun < 5
 
 
@@ -102,14 +103,14 @@ def test_start_resumes_creates_and_leaves_alone(connection: Any) -> None:
     define(connection, A, "compute-0").create()
     connection.lookupByName("drv-a.compute-0").suspend()
     for _ in range(2):
-        for each in domains.find(connection, A):
+        for each in domains.find(connection, SITE, A):
             domains.start(each)
         assert set(states(connection).values()) == {NodeState.ACTIVE}
 
 
 def test_stopping_and_removing_may_come_too_late(connection: Any) -> None:
     define(connection, A, A).create()
-    (found,) = domains.find(connection, A)
+    (found,) = domains.find(connection, SITE, A)
     domains.stop(found)
     domains.stop(found)
     domains.remove(found)
@@ -122,11 +123,11 @@ def test_a_private_network_is_made_once_and_removed_once(connection: Any) -> Non
     networks.ensure_private(connection, ALICE)
     networks.ensure_private(connection, ALICE)
     assert connection.networkLookupByName("pragma-drv-a-private").isActive()
-    assert networks.clusters(connection) == {A}
+    assert networks.clusters(connection, SITE) == {A}
     assert networks.marks_and_addresses(connection)[0] == [ALICE]
-    networks.remove_private(connection, A)
-    networks.remove_private(connection, A)
-    assert networks.clusters(connection) == set()
+    networks.remove_private(connection, SITE, A)
+    networks.remove_private(connection, SITE, A)
+    assert networks.clusters(connection, SITE) == set()
 
 
 def test_a_private_network_left_over_with_another_vlan_is_replaced(connection: Any) -> None:
@@ -136,35 +137,35 @@ def test_a_private_network_left_over_with_another_vlan_is_replaced(connection: A
 
 
 def test_anothers_network_of_our_name_is_left_alone(connection: Any) -> None:
-    text = private_network_xml(ALICE).replace(marks.uuid_of("pragma-drv-a-private"), marks.uuid_of("x"))
+    text = private_network_xml(ALICE).replace(marks.uuid_of(SITE, "pragma-drv-a-private"), marks.uuid_of(SITE, "x"))
     connection.networkDefineXML(text)
     with pytest.raises(DriverError, match="did not make"):
         networks.ensure_private(connection, ALICE)
-    networks.remove_private(connection, A)
+    networks.remove_private(connection, SITE, A)
     assert connection.networkLookupByName("pragma-drv-a-private")
 
 
 def test_the_nat_network_starts_with_the_host_and_is_made_once(connection: Any) -> None:
-    assert networks.ensure_public(connection, NAT, GATEWAY)
-    assert not networks.ensure_public(connection, NAT, GATEWAY)
+    assert networks.ensure_public(connection, SITE, NAT, GATEWAY)
+    assert not networks.ensure_public(connection, SITE, NAT, GATEWAY)
     made = connection.networkLookupByName("drv-public")
     assert (made.isActive(), made.autostart()) == (1, 1)
     assert GATEWAY.ip in networks.marks_and_addresses(connection)[1]
-    assert networks.remove_public(connection, NAT)
-    assert not networks.remove_public(connection, NAT)
+    assert networks.remove_public(connection, SITE, NAT)
+    assert not networks.remove_public(connection, SITE, NAT)
 
 
 def test_a_nat_network_with_another_address_is_refused(connection: Any) -> None:
-    networks.ensure_public(connection, NAT, IPv4Interface("198.51.100.2/24"))
+    networks.ensure_public(connection, SITE, NAT, IPv4Interface("198.51.100.2/24"))
     with pytest.raises(DriverError) as caught:
-        networks.ensure_public(connection, NAT, GATEWAY)
+        networks.ensure_public(connection, SITE, NAT, GATEWAY)
     assert "198.51.100.1/24" in caught.value.message
 
 
 def test_a_bridge_is_nobodys_to_make_or_remove(connection: Any) -> None:
     bridge = PublicNetwork("bridge", "br0")
-    assert not networks.ensure_public(connection, bridge, GATEWAY)
-    assert not networks.remove_public(connection, bridge)
+    assert not networks.ensure_public(connection, SITE, bridge, GATEWAY)
+    assert not networks.remove_public(connection, SITE, bridge)
 
 
 def test_libvirts_error_is_wrapped_once_with_its_cause_and_a_mend(connection: Any) -> None:
@@ -198,3 +199,14 @@ def test_a_connection_that_cannot_be_made_says_what_to_do(
         seam.connect(uri)
     assert mend in str(caught.value.resolution)
     assert capfd.readouterr().err == ""
+
+
+def test_clusters_of_another_site_are_not_listed_but_hold_what_they_hold(connection: Any) -> None:
+    define(connection, A, A)
+    networks.ensure_private(connection, ALICE)
+    assert domains.find(connection, "/elsewhere") == []
+    assert networks.clusters(connection, "/elsewhere") == set()
+    assert domains.macs_and_marks(connection)[1] == [replace(ALICE, node=NodeName(A))]
+    assert networks.marks_and_addresses(connection)[0] == [ALICE]
+    networks.remove_private(connection, "/elsewhere", A)
+    assert networks.clusters(connection, SITE) == {A}

@@ -65,7 +65,7 @@ def domain_xml(domain: Domain, kernel: KernelBoot | None = None) -> str:
     root = _e(
         "domain",
         _e("name", domain.name),
-        _e("uuid", marks.uuid_of(domain.name)),
+        _e("uuid", marks.uuid_of(domain.marks.site, domain.name)),
         _e("title", f"{domain.marks.node} of virtual cluster {domain.marks.cluster}"),
         _e("metadata", marks.element(domain.marks)),
         _e("memory", str(domain.memory_mib), unit="MiB"),
@@ -93,14 +93,14 @@ def private_network_xml(cluster_marks: Marks) -> str:
     root = _e(
         "network",
         _e("name", name),
-        _e("uuid", marks.uuid_of(name)),
+        _e("uuid", marks.uuid_of(cluster_marks.site, name)),
         _e("metadata", marks.element(cluster_marks)),
         _e("bridge", name=marks.bridge_name(cluster_marks.vlan), stp="off", delay="0"),
     )
     return _text(root)
 
 
-def nat_network_xml(name: str, gateway: IPv4Interface) -> str:
+def nat_network_xml(site: str, name: str, gateway: IPv4Interface) -> str:
     """The site's public network where no bridge is there: *gateway* is the host's address in it; it answers DNS.
 
     libvirt names the bridge; nobody hands out addresses: they are leased by the site and static in the nodes.
@@ -108,7 +108,7 @@ def nat_network_xml(name: str, gateway: IPv4Interface) -> str:
     root = _e(
         "network",
         _e("name", name),
-        _e("uuid", marks.uuid_of(name)),
+        _e("uuid", marks.uuid_of(site, name)),
         _e("forward", mode="nat"),
         _e("bridge", stp="off", delay="0"),
         _e("dns", enable="yes"),

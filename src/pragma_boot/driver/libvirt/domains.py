@@ -48,8 +48,8 @@ class Found:
         return self.state is not NodeState.SHUTDOWN
 
 
-def find(connection: Connection, cluster: ClusterName | None = None) -> list[Found]:
-    """Our domains (of one cluster, or all), frontends first.
+def find(connection: Connection, site: str, cluster: ClusterName | None = None) -> list[Found]:
+    """The domains of *site* (of one cluster, or all), frontends first.
 
     Four questions to libvirt however many there are: it lists by state, names and UUIDs come along. Raises DriverError.
     """
@@ -59,7 +59,7 @@ def find(connection: Connection, cluster: ClusterName | None = None) -> list[Fou
         with explained("list the domains"):
             listed = connection.listAllDomains(getattr(libvirt, name))
         for handle in listed:
-            owner = marks.node_of(handle.name(), handle.UUIDString())
+            owner = marks.node_of(site, handle.name(), handle.UUIDString())
             if owner and cluster in {None, owner[0]}:
                 known = _state(handle) if state is NodeState.UNKNOWN else state
                 found[handle.name()] = Found(*owner, known, handle)  # the later look is the truer one
@@ -206,7 +206,7 @@ def _state(handle: Any) -> NodeState:
 
 
 def macs_and_marks(connection: Connection) -> tuple[set[str], list[marks.Marks]]:
-    """Every MAC of the host's domains, ours or not, and our domains' metadata. One question for each domain."""
+    """Every MAC of the host's domains, and the metadata of all sites' domains. One question for each domain."""
     from lxml import etree  # noqa: PLC0415 - listing clusters does without it
 
     with explained("list the domains"):
@@ -218,20 +218,20 @@ def macs_and_marks(connection: Connection) -> tuple[set[str], list[marks.Marks]]
             root = etree.fromstring(handle.XMLDesc())
             macs |= {str(mac.get("address")).lower() for mac in root.iterfind("devices/interface/mac")}
             mine = marks.parse(root.find(f"metadata/{{{marks.URI}}}cluster"))
-            if mine and marks.node_of(handle.name(), handle.UUIDString()):
+            if mine and marks.node_of(mine.site, handle.name(), handle.UUIDString()):
                 found.append(mine)
     return macs, found
 
 
-def taken(connection: Connection) -> tuple[int, int]:
-    """CPUs and MiB that our defined and others' running domains have been promised."""
+def taken(connection: Connection, site: str) -> tuple[int, int]:
+    """CPUs and MiB that *site*'s defined and others' running domains have been promised."""
     cpus = memory = 0
     with explained("list the domains"):
         listed = connection.listAllDomains()
     for handle in listed:
         with explained("look at a domain", ignore=_GONE):
             _state, kib, _now, vcpus, _time = handle.info()
-            if handle.isActive() or marks.node_of(handle.name(), handle.UUIDString()):
+            if handle.isActive() or marks.node_of(site, handle.name(), handle.UUIDString()):
                 cpus += vcpus
                 memory += -(-kib // 1024)
     return cpus, memory

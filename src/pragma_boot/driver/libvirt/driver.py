@@ -65,6 +65,11 @@ class LibvirtDriver:
         return connect(self._host)
 
     @property
+    def _site(self) -> str:
+        """What tells our machines from those of another site on this host."""
+        return str(self._state.root)
+
+    @property
     def _host(self) -> str:
         return self._settings.hosts[0]
 
@@ -82,12 +87,12 @@ class LibvirtDriver:
 
     def set_up(self) -> tuple[str, ...]:
         """As in the contract: the NAT network, where the settings want one."""
-        made = networks.ensure_public(self._connection, self._settings.public, self._gateway)
+        made = networks.ensure_public(self._connection, self._site, self._settings.public, self._gateway)
         return (f"made the NAT network {self._settings.public.name}, {self._gateway}",) if made else ()
 
     def tear_down(self) -> tuple[str, ...]:
         """As in the contract."""
-        if not networks.remove_public(self._connection, self._settings.public):
+        if not networks.remove_public(self._connection, self._site, self._settings.public):
             return ()
         return (f"removed the NAT network {self._settings.public.name}",)
 
@@ -96,7 +101,7 @@ class LibvirtDriver:
         with explained(f"ask {self._host} for its CPUs and memory"):
             _model, _node_memory, cpus, *_rest = self._connection.getInfo()
             memory = self._connection.getMemoryStats(-1)["total"] // 1024  # all of it, also what was added later
-        used_cpus, used_memory = domains.taken(self._connection)
+        used_cpus, used_memory = domains.taken(self._connection, self._site)
         clusters = self._settings.clusters
         usable = max(cpus - clusters.num_processors_reserved, 0) * clusters.cpu_overcommit
         host = HostCapacity(
@@ -130,7 +135,7 @@ class LibvirtDriver:
         hosts = placing.place(plan, self.capacity())
         allocation = placing.allocation(plan, leases, self.public_side(), hosts)
         self.set_up()
-        networks.ensure_private(self._connection, _marks(allocation))
+        networks.ensure_private(self._connection, _marks(self._site, allocation))
         return allocation
 
     def deploy(
@@ -157,7 +162,7 @@ class LibvirtDriver:
 
     def start(self, cluster: ClusterName, progress: ProgressSink = no_progress) -> None:
         """As in the contract; after a restart of the host the networks are started, too."""
-        found = domains.find(self._connection, cluster)
+        found = domains.find(self._connection, self._site, cluster)
         if not found:
             return
         self.set_up()
@@ -174,12 +179,12 @@ class LibvirtDriver:
 
     def status(self, cluster: ClusterName) -> Mapping[NodeName, NodeStatus]:
         """As in the contract."""
-        return self._statuses(domains.find(self._connection, cluster)).get(cluster, {})
+        return self._statuses(domains.find(self._connection, self._site, cluster)).get(cluster, {})
 
     def survey(self) -> Mapping[ClusterName, Mapping[NodeName, NodeStatus]]:
         """As in the contract. A cluster of which only a network is left has no nodes."""
-        statuses = self._statuses(domains.find(self._connection))
-        return {cluster: {} for cluster in networks.clusters(self._connection)} | statuses
+        statuses = self._statuses(domains.find(self._connection, self._site))
+        return {cluster: {} for cluster in networks.clusters(self._connection, self._site)} | statuses
 
     def console_log(self, cluster: ClusterName, node: NodeName) -> Path | None:
         """As in the contract."""
@@ -187,7 +192,7 @@ class LibvirtDriver:
 
     def shutdown(self, cluster: ClusterName, *, grace: float, progress: ProgressSink = no_progress) -> None:
         """As in the contract: the power button, then the plug."""
-        running = [each for each in domains.find(self._connection, cluster) if each.runs]
+        running = [each for each in domains.find(self._connection, self._site, cluster) if each.runs]
         left = {each.node: each for each in running}
         for each in domains.ask_to_stop(self._connection, running, grace):
             progress(Progress("boot", each.node, "stopped"))
@@ -200,11 +205,12 @@ class LibvirtDriver:
     def release(self, cluster: ClusterName) -> None:
         """As in the contract."""
         acts: dict[str, _Act] = {
-            each.node: functools.partial(domains.remove, each) for each in domains.find(self._connection, cluster)
+            each.node: functools.partial(domains.remove, each)
+            for each in domains.find(self._connection, self._site, cluster)
         }
         failures = self._attempt(acts)
         failures |= self._attempt(
-            {"its private network": functools.partial(networks.remove_private, self._connection, cluster)}
+            {"its private network": functools.partial(networks.remove_private, self._connection, self._site, cluster)}
         )
         _raise(f"remove {cluster}", failures, len(acts) + 1)
 
@@ -215,7 +221,7 @@ class LibvirtDriver:
         files.make_folder(log.parent, 0o700)
         files.write_atomic(log, b"", 0o600)  # ours, so that we may read what libvirt's log daemon appends
         return Domain(
-            marks=_marks(allocation, node),
+            marks=_marks(self._site, allocation, node),
             cpus=node.cpus,
             memory_mib=node.memory_mib,
             accel=how,
@@ -280,9 +286,10 @@ class LibvirtDriver:
         return failures
 
 
-def _marks(allocation: Allocation, node: NodeAllocation | None = None) -> Marks:
+def _marks(site: str, allocation: Allocation, node: NodeAllocation | None = None) -> Marks:
     """What a node, or without one the cluster's network, carries."""
     return Marks(
+        site=site,
         cluster=allocation.cluster,
         node=node.name if node else NodeName(""),
         role=node.role.value if node else "",

@@ -1,7 +1,8 @@
 """What our domains and networks are called, and the metadata they carry; the site can be found again from these.
 
-A name could be anybody's. What proves that a domain or network is ours is its UUID, which follows from its name:
-it comes with every list, so that telling ours from others costs no further question to libvirt.
+A name could be anybody's. What proves that a domain or network is ours is its UUID, which follows from its name and
+the site that made it (the path of its state folder): it comes with every list, so that telling ours from others', and
+from those of another site on the same host, costs no further question to libvirt.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ _NOBODY = NodeName("")
 class Marks:
     """The metadata of a domain or (without a node) of a cluster's network."""
 
+    site: str
     cluster: ClusterName
     node: NodeName = _NOBODY
     role: str = ""
@@ -52,23 +54,23 @@ def bridge_name(vlan: int) -> str:
     return f"pb{vlan}"
 
 
-def uuid_of(name: str) -> str:
-    """The UUID of the domain or network of that name, if it is ours."""
-    return str(uuid.uuid5(_NAMESPACE, name))
+def uuid_of(site: str, name: str) -> str:
+    """The UUID of the domain or network of that name, if it is *site*'s."""
+    return str(uuid.uuid5(_NAMESPACE, f"{site}\0{name}"))
 
 
-def node_of(name: str, identity: str) -> tuple[ClusterName, NodeName] | None:
-    """Cluster and node of the domain called *name* with the UUID *identity*; None when it is not ours."""
+def node_of(site: str, name: str, identity: str) -> tuple[ClusterName, NodeName] | None:
+    """Cluster and node of the domain called *name* with the UUID *identity*; None when it is not *site*'s."""
     cluster, dot, node = name.rpartition(".")
-    if not dot or uuid_of(name) != identity:
+    if not dot or uuid_of(site, name) != identity:
         return None
     return ClusterName(cluster), NodeName(cluster if node == Role.FRONTEND else node)
 
 
-def cluster_of(name: str, identity: str) -> ClusterName | None:
+def cluster_of(site: str, name: str, identity: str) -> ClusterName | None:
     """The cluster whose private network is called *name* with the UUID *identity*; None when it is not ours."""
     before, after = _NETWORK.split("{}")
-    if not (name.startswith(before) and name.endswith(after)) or uuid_of(name) != identity:
+    if not (name.startswith(before) and name.endswith(after)) or uuid_of(site, name) != identity:
         return None
     return ClusterName(name.removeprefix(before).removesuffix(after))
 
@@ -83,6 +85,7 @@ def element(marks: Marks) -> _Element:
     from lxml import etree  # noqa: PLC0415 - only needed where documents are made
 
     values = {
+        "site": marks.site,
         "cluster": marks.cluster,
         "node": marks.node,
         "role": marks.role,
@@ -101,6 +104,7 @@ def parse(found: _Element | None) -> Marks | None:
         return None
     vlan = found.get("vlan", "")
     return Marks(
+        site=found.get("site", ""),
         cluster=ClusterName(found.get("cluster", "")),
         node=NodeName(found.get("node", "")),
         role=found.get("role", ""),

@@ -26,7 +26,7 @@ def ensure_private(connection: Connection, wanted: Marks) -> None:
     name = marks.network_name(wanted.cluster)
     found = _find(connection, name)
     if found is not None:
-        _check_ours(found)
+        _check_ours(wanted.site, found)
         if _bridge(found) != marks.bridge_name(wanted.vlan or 0):
             _remove(found)
             found = None
@@ -36,7 +36,7 @@ def ensure_private(connection: Connection, wanted: Marks) -> None:
     _activate(found)
 
 
-def ensure_public(connection: Connection, public: PublicNetwork, gateway: IPv4Interface) -> bool:
+def ensure_public(connection: Connection, site: str, public: PublicNetwork, gateway: IPv4Interface) -> bool:
     """The site's NAT network exists, is active and starts with the host; idempotent. True when it was made just now.
 
     Nothing is done for a bridge. A network of that name with another address is an error: it may be in use.
@@ -47,7 +47,7 @@ def ensure_public(connection: Connection, public: PublicNetwork, gateway: IPv4In
     new = found is None
     if found is None:
         with explained(f"create the network {public.name}"):
-            found = connection.networkDefineXML(_documents().nat_network_xml(public.name, gateway))
+            found = connection.networkDefineXML(_documents().nat_network_xml(site, public.name, gateway))
             found.setAutostart(True)
     elif gateway not in _addresses(found):
         raise wrong_gateway(public.name, gateway)
@@ -55,10 +55,10 @@ def ensure_public(connection: Connection, public: PublicNetwork, gateway: IPv4In
     return new
 
 
-def remove_public(connection: Connection, public: PublicNetwork) -> bool:
-    """Remove the NAT network, if it is one that we made; idempotent. True when it was there."""
+def remove_public(connection: Connection, site: str, public: PublicNetwork) -> bool:
+    """Remove the NAT network, if it is one that *site* made; idempotent. True when it was there."""
     found = _find(connection, public.name) if public.kind == "nat" else None
-    if found is None or found.UUIDString() != marks.uuid_of(public.name):
+    if found is None or found.UUIDString() != marks.uuid_of(site, public.name):
         return False
     _remove(found)
     return True
@@ -70,23 +70,23 @@ def public_address(connection: Connection, name: str) -> set[IPv4Interface] | No
     return None if found is None else _addresses(found)
 
 
-def remove_private(connection: Connection, cluster: ClusterName) -> None:
+def remove_private(connection: Connection, site: str, cluster: ClusterName) -> None:
     """Stop and forget the private network of a cluster; no error when there is none, or one that is not ours."""
     found = _find(connection, marks.network_name(cluster))
-    if found is not None and marks.cluster_of(found.name(), found.UUIDString()) == cluster:
+    if found is not None and marks.cluster_of(site, found.name(), found.UUIDString()) == cluster:
         _remove(found)
 
 
-def clusters(connection: Connection) -> set[ClusterName]:
-    """All clusters that have a private network; one question to libvirt."""
+def clusters(connection: Connection, site: str) -> set[ClusterName]:
+    """All clusters of *site* that have a private network; one question to libvirt."""
     with explained("list the networks"):
         listed = connection.listAllNetworks()
-    found = (marks.cluster_of(network.name(), network.UUIDString()) for network in listed)
+    found = (marks.cluster_of(site, network.name(), network.UUIDString()) for network in listed)
     return {cluster for cluster in found if cluster}
 
 
 def marks_and_addresses(connection: Connection) -> tuple[list[Marks], set[IPv4Address]]:
-    """Our networks' metadata, and every address that some network of the host uses or hands out."""
+    """The metadata of all sites' networks, and every address that some network of the host uses or hands out."""
     with explained("list the networks"):
         listed = connection.listAllNetworks()
     found: list[Marks] = []
@@ -95,7 +95,7 @@ def marks_and_addresses(connection: Connection) -> tuple[list[Marks], set[IPv4Ad
         with explained("read a network", ignore=_STOPPED):
             root = _document(network)
             mine = marks.parse(root.find(f"metadata/{{{marks.URI}}}cluster"))
-            if mine and marks.cluster_of(network.name(), network.UUIDString()):
+            if mine and marks.cluster_of(mine.site, network.name(), network.UUIDString()):
                 found.append(mine)
             taken |= {interface.ip for interface in _addresses(network)}
             taken |= {IPv4Address(host.get("ip")) for host in root.iterfind("ip/dhcp/host[@ip]") if _is_v4(host)}
@@ -125,11 +125,11 @@ def _find(connection: Connection, name: str) -> Any:
     return None
 
 
-def _check_ours(network: Any) -> None:
+def _check_ours(site: str, network: Any) -> None:
     name = network.name()
-    if network.UUIDString() != marks.uuid_of(name):
+    if network.UUIDString() != marks.uuid_of(site, name):
         raise DriverError(
-            f"a network {name} exists that pragma did not make",
+            f"a network {name} exists that this site did not make",
             resolution=f"choose another cluster name, or remove it: virsh net-undefine {name}",
         )
 
