@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from ipaddress import IPv4Network
+from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 
 from pragma_boot import files, run
@@ -18,6 +18,7 @@ from pragma_boot.config.settings import Settings
 from pragma_boot.config.validate import load_settings, state_directory
 from pragma_boot.errors import ClusterError, PragmaError
 
+_URI = "qemu:///system"
 _NAT = "pragma-public"
 _CANDIDATES = tuple(IPv4Network(f"192.168.{third}.0/24") for third in range(130, 250))
 _CLUSTERS = 100
@@ -105,19 +106,20 @@ def _facts(folder: Path) -> SiteFacts:
     state = state_directory(os.environ, root=root)
     if state is None:
         raise PragmaError("there is no home directory", resolution="set HOME or XDG_STATE_HOME")
-    network = _free_network()
-    hosts = list(network.hosts())
+    gateway = _existing_gateway() or _new_gateway()
+    network = gateway.network
+    hosts = [host for host in network.hosts() if host != gateway.ip]
     cpus = os.cpu_count() or 1
     return SiteFacts(
         state_directory=state,
         repository_dir=state / "images",
         log_directory=Path("/var/log/pragma_boot") if root else state / "log",
-        libvirt_uri="qemu:///system",
+        libvirt_uri=_URI,
         nat_network=_NAT,
-        public_ips=(hosts[9], hosts[9 + _CLUSTERS - 1]),
+        public_ips=(hosts[8], hosts[8 + _CLUSTERS - 1]),
         netmask=network.netmask,
-        gw=hosts[0],
-        dns=(hosts[0],),
+        gw=gateway.ip,
+        dns=(gateway.ip,),
         vlans=range(100, 100 + _CLUSTERS),
         cpus_per_node=min(max(cpus // 2, 1), 4),
         memory_mib=1024 if _memory_mib() < 16384 else 2048,
@@ -125,12 +127,23 @@ def _facts(folder: Path) -> SiteFacts:
     )
 
 
-def _free_network() -> IPv4Network:
-    """A private network that no route of this host leads to."""
+def _existing_gateway() -> IPv4Interface | None:
+    """The host's address in our NAT network, where one was made before: an earlier site, or one of another user."""
+    from pragma_boot.driver.libvirt import connection, networks  # noqa: PLC0415 - no other command needs them here
+
+    try:
+        found = networks.public_address(connection.connect(_URI), _NAT)
+    except PragmaError:
+        return None  # libvirt cannot be asked: `set_up` says why
+    return next((address for address in found or () if address.network.num_addresses > _CLUSTERS + 20), None)
+
+
+def _new_gateway() -> IPv4Interface:
+    """The first host of a private network that no route of this host leads to."""
     routed = list(_routes())
     for candidate in _CANDIDATES:
         if not any(candidate.overlaps(network) for network in routed):
-            return candidate
+            return IPv4Interface((candidate[1], candidate.prefixlen))
     raise PragmaError(
         "every network from 192.168.130.0/24 to 192.168.249.0/24 is routed by this host",
         resolution="copy etc/libvirt.conf.template and choose a free network yourself",

@@ -1,0 +1,103 @@
+"""`init` writes what `load_settings` takes; what it needs of the host is asked for real, so these look at its parts."""
+
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+
+from pragma_boot.cluster import init
+from pragma_boot.cluster.plan import Sizes, make_plan
+from pragma_boot.cluster.store import Store
+from pragma_boot.config.generate import site_files
+from pragma_boot.config.validate import load_settings
+from pragma_boot.errors import ClusterError
+from pragma_boot.model import ClusterName, ImageName, InUse
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A configuration as `init` writes it, but for the memory driver, in folders of the test."""
+    gateway = init._new_gateway()
+    facts = init._facts(tmp_path)
+    etc = tmp_path / "etc"
+    etc.mkdir()
+    for name, text in site_files(facts).items():
+        text = text.replace(str(facts.state_directory), str(tmp_path / "state"))
+        (etc / name).write_text(text.replace(str(facts.log_directory), str(tmp_path / "log")))
+    assert gateway.ip in gateway.network
+    return etc
+
+
+def test_what_init_writes_is_a_configuration_without_faults(folder: Path) -> None:
+    settings = load_settings(folder)
+    clusters = settings.clusters
+    assert len(clusters.public_ips) == len(clusters.vlans) == 100
+    assert clusters.gw not in clusters.public_ips
+    assert all(address in clusters.public_network for address in clusters.public_ips)
+    assert settings.libvirt is not None
+
+
+def test_a_small_host_promises_enough_for_a_first_cluster(folder: Path) -> None:
+    import os
+
+    assert (os.cpu_count() or 1) * load_settings(folder).clusters.cpu_overcommit >= 8
+
+
+def test_the_network_is_one_that_no_route_leads_to() -> None:
+    network = init._new_gateway().network
+    assert not any(network.overlaps(routed) for routed in init._routes())
+    assert any(network.overlaps(candidate) for candidate in map(IPv4Network, ["192.168.0.0/16"]))
+
+
+MEMORY = """public_ips = ["198.51.100.10-198.51.100.19"]
+netmask = "255.255.255.0"
+gw = "198.51.100.1"
+dns = "198.51.100.53"
+vlans = range(22, 32)
+"""
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Path:
+    """A site whose driver runs nothing."""
+    etc = tmp_path / "etc"
+    etc.mkdir()
+    (etc / "memory.conf").write_text(MEMORY)
+    (etc / "site_conf.conf").write_text(
+        f"""site_ve_driver = "memory"
+log_directory = "{tmp_path}/log"
+state_directory = "{tmp_path}/state"
+repository_settings = {{"repository_class": "local", "repository_dir": "{tmp_path}/images"}}
+"""
+    )
+    return etc
+
+
+def test_a_site_is_left_as_it_is_unless_forced(memory: Path) -> None:
+    before = (memory / "site_conf.conf").read_text()
+    for _ in range(2):
+        assert "stays as it is" in init.init_site(memory)[0]
+    assert (memory / "site_conf.conf").read_text() == before
+    assert load_settings(memory).site.repository.catalog.exists()
+
+
+def test_a_site_is_removed_but_for_its_images(memory: Path, tmp_path: Path) -> None:
+    init.init_site(memory)
+    lines = init.init_site(memory, remove=True)
+    assert f"removed {memory / 'site_conf.conf'}" in lines
+    assert not (tmp_path / "state").exists()
+    assert (tmp_path / "images" / "vcdb.txt").exists()
+    assert "no site configuration" in init.init_site(memory, remove=True)[0]
+
+
+def test_a_site_with_clusters_is_not_removed(memory: Path) -> None:
+    settings = load_settings(memory)
+    plan = make_plan(ClusterName("vc"), ImageName("demo"), Sizes(1, 1, 64, 64), settings.clusters.private_network, ())
+    address = settings.clusters.public_ips[0]
+    Store(settings.site.state).reserve(
+        plan, driver="memory", address=address, fqdn="vc.internal", vlans=settings.clusters.vlans, site=InUse()
+    )
+    with pytest.raises(ClusterError) as caught:
+        init.init_site(memory, remove=True)
+    assert caught.value.details == "vc"
+    assert (memory / "site_conf.conf").exists()
