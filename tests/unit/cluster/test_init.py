@@ -22,8 +22,8 @@ def folder(tmp_path: Path) -> Path:
     etc = tmp_path / "etc"
     etc.mkdir()
     for name, text in site_files(facts).items():
-        text = text.replace(str(facts.state_directory), str(tmp_path / "state"))
-        (etc / name).write_text(text.replace(str(facts.log_directory), str(tmp_path / "log")))
+        ours = text.replace(str(facts.state_directory), str(tmp_path / "state"))
+        (etc / name).write_text(ours.replace(str(facts.log_directory), str(tmp_path / "log")))
     assert gateway.ip in gateway.network
     return etc
 
