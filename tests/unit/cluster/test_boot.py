@@ -1,4 +1,3 @@
-import logging
 import multiprocessing
 import os
 import signal
@@ -80,12 +79,9 @@ def test_secrets_of_a_cluster_are_private(tmp_path: Path) -> None:
     assert (folder / "vc-out").stat().st_mode & 0o777 == 0o700
 
 
-def test_schedulers_find_their_lines_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    logging.getLogger("pragma_boot").propagate = True
-    caplog.set_level(logging.INFO, "pragma_boot")
+def test_schedulers_find_their_lines_in_the_log(tmp_path: Path, logged: list[str]) -> None:
     boot(make_site(tmp_path), request())
-    lines = [record.getMessage() for record in caplog.records]
-    assert [line for line in lines if line.startswith(("Requesting", "Found", "Allocated", "Successfully"))] == [
+    assert [line for line in logged if line.startswith(("Requesting", "Found", "Allocated", "Successfully"))] == [
         "Requesting 3 CPUs",
         "Found available public IP 198.51.100.10 -> demo.internal",
         "Allocated cluster demo with compute nodes: compute-0, compute-1",
