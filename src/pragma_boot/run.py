@@ -12,10 +12,12 @@ import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, Any, NoReturn
 
 from pragma_boot.errors import CommandError
 
@@ -109,6 +111,63 @@ def run(
     return Completed(done.returncode, stdout, done.stderr)
 
 
+def run_gently(
+    argv: Sequence[str | Path], *, timeout: float, env: Mapping[str, str] | None = None, grace: float = 600
+) -> Completed:
+    """Run a program that must not be killed in the middle of its work; whatever its exit status, it is returned.
+
+    It runs in a session of its own, so that a Ctrl-C is for us alone. When *timeout* seconds are over, or we are
+    interrupted, it gets SIGTERM, and *grace* seconds to end in order. Raises CommandError when it cannot be started
+    or its time was over.
+    """
+    words = [os.fspath(word) for word in argv]
+    _log.debug("run: %s", shlex.join(words))
+    process = _start(words, env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        stdout, stderr = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired as late:
+        raise CommandError(
+            f"{words[0]} did not finish within {timeout:g} seconds",
+            details=shlex.join(words),
+            resolution="what it did is not known: look at its result before you repeat",
+        ) from late
+    finally:
+        _end(process, grace)
+    return Completed(process.returncode, stdout, stderr)
+
+
+def feed(argv: Sequence[str | Path], chunks: Iterable[bytes], *, timeout: float, resolution: str | None) -> Completed:
+    """Run a program to its end and give it *chunks* as its standard input, piece by piece.
+
+    Returns only when every chunk was taken and the program exited with 0. Raises CommandError when it fails, leaves
+    something unread or runs out of *timeout* seconds (it is killed then); what *chunks* raises goes through.
+    """
+    words = [os.fspath(word) for word in argv]
+    _log.debug("feed: %s", shlex.join(words))
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = _start(words, None, stdin=subprocess.PIPE, stdout=out, stderr=err)
+        alarm = threading.Timer(timeout, process.kill)
+        alarm.start()
+        try:
+            complete = _write(process, chunks)
+            status = process.wait()
+        finally:
+            late = not alarm.is_alive()
+            alarm.cancel()
+            _end(process, 0)
+        out.seek(0)
+        err.seek(0)
+        done = Completed(status, out.read(), err.read())
+    if late or status != 0 or not complete:
+        how = f"did not finish within {timeout:g} seconds" if late else f"failed with status {status}"
+        raise CommandError(
+            f"{words[0]} {how}",
+            details=_tail(done.stderr or done.stdout) or ("" if complete else "it did not read all that it was given"),
+            resolution=resolution,
+        )
+    return done
+
+
 @contextlib.contextmanager
 def background(
     argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None, grace: float = 10
@@ -140,6 +199,105 @@ def background(
         _end(process, grace)
 
 
+def filtered(argv: Sequence[str | Path], pieces: Iterable[bytes], *, resolution: str | None = None) -> Iterator[bytes]:
+    """What a program writes that is given *pieces* as its input, in pieces of up to a MiB; it runs meanwhile.
+
+    Nothing is kept: memory stays small whatever the amount. The program has ended when the iterator is closed.
+    Raises CommandError when it is not installed or fails, and whatever *pieces* raises.
+    """
+    with feeding(argv, output=True, resolution=resolution) as program:
+        feeder = threading.Thread(target=program.feed, args=(pieces,), daemon=True)
+        feeder.start()
+        while piece := program.read(1024 * 1024):
+            yield piece
+        feeder.join()
+        program.finish()
+
+
+@contextlib.contextmanager
+def feeding(argv: Sequence[str | Path], *, output: bool = False, resolution: str | None = None) -> Iterator[Feed]:
+    """Start a program that reads what `Feed.write` gives it; after the block it has ended, for sure.
+
+    A block that ends without `Feed.finish` ends the program by SIGTERM. output: whether its standard output is
+    wanted. Raises CommandError when it cannot be started.
+    """
+    words = [os.fspath(word) for word in argv]
+    _log.debug("start: %s", shlex.join(words))
+    with tempfile.TemporaryFile() as errors:
+        try:
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE if output else subprocess.DEVNULL,
+                stderr=errors,
+                env=environment(),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise _cannot_start(words, error) from error
+        try:
+            yield Feed(process, words, errors, resolution)
+        finally:
+            _end(process, 10)
+            with contextlib.suppress(OSError):  # after its end: a thread may be stuck in a write to it
+                assert process.stdin
+                process.stdin.close()
+
+
+class Feed:
+    """A running program and its input; made by `feeding`."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], words: list[str], errors: IO[bytes], resolution: str | None
+    ) -> None:
+        self._process, self._words, self._errors, self._resolution = process, words, errors, resolution
+        self._failure: BaseException | None = None
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Give it more input. Raises CommandError when it reads no more."""
+        assert self._process.stdin
+        try:
+            self._process.stdin.write(data)
+        except OSError as error:
+            self.finish()
+            raise CommandError(f"{self._words[0]} stopped reading its input", resolution=self._resolution) from error
+
+    def feed(self, pieces: Iterable[bytes]) -> None:
+        """Give it all pieces and end its input; a failure is kept for `finish`. For a thread of its own."""
+        assert self._process.stdin
+        try:
+            for piece in pieces:
+                self._process.stdin.write(piece)
+        except BrokenPipeError:
+            _log.debug("%s reads no more", self._words[0])  # its status tells why
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+            self._failure = error
+        finally:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+
+    def read(self, most: int) -> bytes:
+        """What it has written, at most so many bytes; empty at the end."""
+        assert self._process.stdout
+        return self._process.stdout.read(most)
+
+    def finish(self) -> None:
+        """End its input and wait for its end. Raises CommandError when it failed."""
+        assert self._process.stdin
+        if self._failure:
+            raise self._failure
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        status = self._process.wait()
+        if status != 0:
+            self._errors.seek(0)
+            raise CommandError(
+                f"{self._words[0]} failed with status {status}",
+                details=f"{shlex.join(self._words)}\n{_tail(self._errors.read())}",
+                resolution=self._resolution,
+            )
+
+
 def replace(argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> NoReturn:
     """Become another program (for `pragma ssh`): terminal, stdin and signals are its own. Raises CommandError."""
     words = [os.fspath(word) for word in argv]
@@ -151,6 +309,25 @@ def replace(argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None)
         raise _cannot_start(words, error) from error
 
 
+def _start(words: list[str], env: Mapping[str, str] | None, **pipes: Any) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(words, env=environment(env), start_new_session=True, **pipes)
+    except OSError as error:
+        raise _cannot_start(words, error) from error
+
+
+def _write(process: subprocess.Popen[bytes], chunks: Iterable[bytes]) -> bool:
+    """Whether the program took all of it."""
+    assert process.stdin is not None
+    try:
+        for chunk in chunks:
+            process.stdin.write(chunk)
+        process.stdin.close()
+    except BrokenPipeError:
+        return False
+    return True
+
+
 def _end(process: subprocess.Popen[bytes], grace: float) -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
@@ -159,9 +336,10 @@ def _end(process: subprocess.Popen[bytes], grace: float) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    for pipe in (process.stdout, process.stderr):
+    for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe:
-            pipe.close()
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
 
 
 def _cannot_start(words: list[str], error: OSError) -> CommandError:
