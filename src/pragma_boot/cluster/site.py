@@ -66,6 +66,6 @@ def open_site(settings: Settings) -> Site:
         state = settings.site.state
         wish = settings.libvirt.accel if settings.libvirt else "auto"
         folder = settings.clusters.diskdir or state.root / "disks"
-        return FileDiskStore(folder, accel=lambda: accel.works(state, wish), scratch=settings.site.temp_directory)
+        return FileDiskStore(folder, accel=lambda: accel.works(state, wish))
 
     return Site(settings, repository=repository, driver=driver, disks=disks)
