@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -120,10 +121,13 @@ class BenchSite:
 @contextmanager
 def bench_site(*, memory: int, clusters: int = 8) -> Iterator[BenchSite]:
     """A site that is gone afterwards, its public network included."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended"))  # so that everything is cleared up
     BASE.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="site-", dir=BASE))
     try:
-        yield BenchSite(folder, memory=memory, clusters=clusters)
+        site = BenchSite(folder, memory=memory, clusters=clusters)
+        site.pragma("init")
+        yield site
     finally:
         for command in ("net-destroy", "net-undefine"):
             subprocess.run(

@@ -25,7 +25,7 @@ from pragma_boot import accel
 from pragma_boot.cluster import prepare
 from pragma_boot.cluster.ready import Watched, wait_until_ready
 from pragma_boot.cluster.site import open_site
-from pragma_boot.config import load_settings
+from pragma_boot.config.validate import load_settings
 from pragma_boot.files import StateFolder
 from pragma_boot.model import (
     PRIVATE,
