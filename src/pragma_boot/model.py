@@ -75,12 +75,17 @@ class DiskFormat(StrEnum):
 
 
 class Packing(StrEnum):
-    """How an image's file is packed in the repository (guest.md 2.2; `splited` is read as `split`)."""
+    """How an image's file is packed in the repository (guest.md 2.2; `splited` is read as `split`).
+
+    `compressed` is zstd, xz, bzip2 or gzip: its first bytes say which.
+    """
 
     RAW = "raw"
     GZIP = "gzip"
     SPLIT = "split"
     SPLIT_GZIP = "split_gzip"
+    COMPRESSED = "compressed"
+    SPLIT_COMPRESSED = "split_compressed"
 
 
 @dataclass(frozen=True, slots=True)

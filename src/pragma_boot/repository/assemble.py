@@ -1,24 +1,21 @@
-"""Makes one disk file out of the packed files of an image: parts joined, gzip unpacked, the result sparse."""
+"""Makes one disk file out of the packed files of an image: parts joined and unpacked, the result sparse."""
 
 from __future__ import annotations
 
 import os
 import time
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypedDict, cast
+from typing import TypedDict
 
 from pragma_boot.model import Packing, Progress, ProgressSink, no_progress
 from pragma_boot.repository.probe import refused
+from pragma_boot.repository.unpack import CODECS, Engine, gzip_codec, unpack
 
 _INPUT = 256 * 1024
-_OUTPUT = 1024 * 1024
 _GRANULE = 64 * 1024
 _ZEROS = bytes(_GRANULE)
-_GZIP = b"\x1f\x8b"
-_GZIP_FORMAT = 31  # zlib's word for "with gzip header and checksum"
 _REPORT = 0.2  # seconds between two progress reports
 _AGAIN = "copy the image into the repository again"
 
@@ -28,9 +25,11 @@ class Limits:
     """How far packed data may grow: above *floor* bytes to *ratio* times its packed size, and never above *size*.
 
     Gzip cannot exceed 1032:1, which it reaches with nothing but zeros; a disk with any content stays below 1000:1.
+    The other ways of compressing pack a large and almost empty disk much tighter (*other_ratio*).
     """
 
     ratio: int = 1000
+    other_ratio: int = 20_000
     floor: int = 1024**3
     size: int = 64 * 1024**4
 
@@ -63,38 +62,6 @@ class Recipe:
         return sum(_stat(part).st_blocks * 512 for part in self.parts)
 
 
-class Inflater(Protocol):
-    """One gzip member being unpacked; zlib's and isal's objects are such."""
-
-    @property
-    def eof(self) -> bool: ...  # noqa: D102 - as in zlib
-    @property
-    def unused_data(self) -> bytes: ...  # noqa: D102
-    @property
-    def unconsumed_tail(self) -> bytes: ...  # noqa: D102
-    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...  # noqa: D102
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """A gzip library: how to begin a member, and what it raises for bad data."""
-
-    begin: Callable[[], Inflater]
-    error: type[Exception]
-
-
-ZLIB = Engine(lambda: zlib.decompressobj(_GZIP_FORMAT), zlib.error)
-
-
-def fastest_engine() -> Engine:
-    """isal where it is installed, else the standard library's zlib, which takes two to three times as long."""
-    try:
-        from isal import isal_zlib  # noqa: PLC0415 - optional
-    except ImportError:
-        return ZLIB
-    return Engine(lambda: isal_zlib.decompressobj(_GZIP_FORMAT), cast(type[Exception], isal_zlib.error))
-
-
 def build(
     recipe: Recipe,
     target: Path,
@@ -103,18 +70,24 @@ def build(
     *,
     limits: Limits = DEFAULT_LIMITS,
     engine: Engine | None = None,
+    arriving: Iterable[bytes] | None = None,
 ) -> None:
     """Write the assembled disk to *target*, an empty file; blocks of zeros stay holes.
 
     subject: whose progress is told (phase `decompress`, packed bytes read). engine: the gzip library, else the fastest.
+    arriving: the parts' content in order, when they are not all here yet; no progress is told then.
 
     Raises ImageError when a part cannot be read, is cut or corrupt, or unpacks beyond *limits*; OSError when
     *target* cannot be written.
     """
-    meter = _Meter(sum(source["size"] for source in recipe.sources()), subject, progress, limits)
-    chunks = meter.watch(_read(recipe.parts))
+    total = 0 if arriving else sum(source["size"] for source in recipe.sources())
+    meter = _Meter(total, subject, no_progress if arriving else progress, limits)
+    chunks = meter.watch(arriving or _read(recipe.parts))
     if recipe.packing in (Packing.GZIP, Packing.SPLIT_GZIP):
-        chunks = _inflate(chunks, recipe.parts[0], engine or fastest_engine())
+        chunks = unpack(chunks, recipe.parts[0], (gzip_codec(engine),))
+    elif recipe.packing in (Packing.COMPRESSED, Packing.SPLIT_COMPRESSED):
+        meter.ratio = limits.other_ratio
+        chunks = unpack(chunks, recipe.parts[0], (gzip_codec(engine), *CODECS))
     _write_sparse(target, (meter.check(chunk, recipe.parts[0]) for chunk in chunks))
     meter.report()
 
@@ -124,6 +97,7 @@ class _Meter:
 
     def __init__(self, total: int, subject: str, progress: ProgressSink, limits: Limits) -> None:
         self._total, self._subject, self._progress, self._limits = total, subject, progress, limits
+        self.ratio = limits.ratio
         self._read = self._written = 0
         self._reported = 0.0
 
@@ -137,7 +111,7 @@ class _Meter:
     def check(self, chunk: bytes, part: Path) -> bytes:
         self._written += len(chunk)
         limits = self._limits
-        if self._written > limits.size or self._written > max(limits.floor, limits.ratio * self._read):
+        if self._written > limits.size or self._written > max(limits.floor, self.ratio * self._read):
             why = f"it unpacks to more than {self._written // 1024**2} MiB, almost nothing of it data"
             raise refused(part, why, "unpack it by hand if you trust it, and name the unpacked file")
         return chunk
@@ -162,45 +136,6 @@ def _read(parts: Iterable[Path]) -> Iterator[bytes]:
                     yield chunk
         except OSError as error:
             raise refused(part, error.strerror or str(error), "mend the file or its permissions") from error
-
-
-def _inflate(chunks: Iterable[bytes], part: Path, engine: Engine) -> Iterator[bytes]:
-    """Unpack a stream of gzip members; zeros after the last one are padding, anything else is a fault."""
-    member: Inflater | None = None
-    pending, members = b"", 0
-    for chunk in chunks:
-        pending += chunk
-        while pending:
-            if member is None:
-                if members and not pending.strip(b"\0"):
-                    pending = b""
-                    break
-                if len(pending) < len(_GZIP) and _GZIP.startswith(pending):
-                    break
-                if not pending.startswith(_GZIP):
-                    why = "there is something else after its gzip data" if members else "it is no gzip file"
-                    raise refused(part, why, _AGAIN)
-                member, members = engine.begin(), members + 1
-            yield from _drain(member, pending, part, engine.error)
-            pending = member.unused_data
-            if member.eof:
-                member = None
-    if member is not None or pending or not members:
-        raise refused(part, "its gzip data is cut: the end is missing", _AGAIN)
-
-
-def _drain(member: Inflater, data: bytes, part: Path, bad: type[Exception]) -> Iterator[bytes]:
-    """Everything that *data* unpacks to, in bounded pieces."""
-    while True:
-        try:
-            piece = member.decompress(data, _OUTPUT)
-        except bad as error:
-            raise refused(part, f"its gzip data is corrupt: {error}", _AGAIN) from error
-        if piece:
-            yield piece
-        data = member.unconsumed_tail
-        if member.eof or (not data and len(piece) < _OUTPUT):
-            return
 
 
 def _write_sparse(target: Path, chunks: Iterable[bytes]) -> None:

@@ -64,8 +64,7 @@ class Cache:
         subject: the image's name, for progress. verify: called with the complete file before it gets its name.
         Raises ImageError (bad or changed parts) or PragmaError (no space, no permission); nothing is left then.
         """
-        files.make_folder(self._folder)
-        self._sweep()
+        self._prepare()
         sources = recipe.sources()
         _check_space(self._folder, subject, recipe)
         disk = self._disk(recipe, sources)
@@ -78,9 +77,52 @@ class Cache:
                     resolution="wait until whoever changes it is done, then repeat",
                 )
             verify(temporary)
-        record = _record(recipe, sources, disk.stat())
-        files.write_atomic(disk.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
-        return disk
+        return self._recorded(disk, recipe, sources)
+
+    def take(self, recipe: Recipe, fill: Callable[[Path], None], verify: Callable[[Path], None]) -> Path:
+        """Have the disk built by *fill*, and give its path; the parts need not be here before *fill* is done.
+
+        fill: gets an empty file. The caller holds the image's lock. Raises what *fill* and *verify* raise, and
+        PragmaError; nothing is left then.
+        """
+        self._prepare()
+        arriving = self._folder / f"{files.UNFINISHED}arriving"
+        try:
+            arriving.touch(0o600)
+            fill(arriving)
+            sources = recipe.sources()
+            disk = self._disk(recipe, sources)
+            with files.unfinished(disk, 0o444, verify=verify) as temporary:
+                arriving.replace(temporary)
+        except OSError as error:
+            raise files.refused("write", arriving, error) from error
+        finally:
+            arriving.unlink(missing_ok=True)
+        return self._recorded(disk, recipe, sources)
+
+    def pin(
+        self,
+        recipe: Recipe,
+        subject: str,
+        verify: Callable[[Path], None],
+        progress: ProgressSink = no_progress,
+    ) -> Path:
+        """Give an unpacked disk a second name here, which stays when the first one goes; copies it where it must.
+
+        The caller holds the image's lock. Raises as `make`.
+        """
+        self._prepare()
+        sources = recipe.sources()
+        disk = self._disk(recipe, sources)
+        try:
+            with files.unfinished(disk, 0o444, verify=verify) as temporary:
+                temporary.unlink()
+                os.link(recipe.parts[0], temporary)
+        except PragmaError as error:
+            if not isinstance(error.__cause__, OSError):
+                raise
+            return self.make(recipe, subject, verify, progress)  # another file system, or one without links
+        return self._recorded(disk, recipe, sources)
 
     def prune(self, keep: Collection[Path]) -> tuple[Path, ...]:
         """Remove all disks but *keep* and say which; the caller holds the image's lock.
@@ -100,6 +142,16 @@ class Cache:
                     resolution="run as the user who may write in that folder",
                 ) from error
         return gone
+
+    def _prepare(self) -> None:
+        files.make_folder(self._folder)
+        self._sweep()
+
+    def _recorded(self, disk: Path, recipe: Recipe, sources: list[Source]) -> Path:
+        """Write down what a finished disk was made from."""
+        record = _record(recipe, sources, disk.stat())
+        files.write_atomic(disk.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
+        return disk
 
     def _disk(self, recipe: Recipe, sources: list[Source]) -> Path:
         text = json.dumps([recipe.packing, sources], sort_keys=True)

@@ -32,7 +32,13 @@ _PACKINGS = {
     "splited": Packing.SPLIT,
     "split_gzip": Packing.SPLIT_GZIP,
     "splited_gzip": Packing.SPLIT_GZIP,
+    **dict.fromkeys(("compressed", "zstd", "xz", "bzip2"), Packing.COMPRESSED),
+    **{f"split_{name}": Packing.SPLIT_COMPRESSED for name in ("compressed", "zstd", "xz", "bzip2")},
 }
+_SUFFIXES = {
+    ".gz": Packing.GZIP, ".zst": Packing.COMPRESSED, ".xz": Packing.COMPRESSED, ".bz2": Packing.COMPRESSED,
+}  # fmt: skip
+_SPLIT = {Packing.GZIP: Packing.SPLIT_GZIP, Packing.COMPRESSED: Packing.SPLIT_COMPRESSED}
 _UNITS = {"b": 1, "byte": 1, "bytes": 1} | {
     unit: base**power
     for power, letter in enumerate("kmgt", start=1)
@@ -211,8 +217,8 @@ class _Reader:
         """The assembled name, how it is packed, and its parts."""
         element = self._file_element(node, file)
         if element is None:
-            gzipped = file.endswith(".gz") and len(PurePosixPath(file).name) > 3
-            return (file.removesuffix(".gz"), Packing.GZIP, (file,)) if gzipped else (file, Packing.RAW, (file,))
+            plain, packed = _plain(file)
+            return (plain, packed, (file,)) if packed else (file, Packing.RAW, (file,))
         kind = element.get("type") or ""
         packing = _PACKINGS.get(kind.lower())
         if packing is None:
@@ -237,21 +243,23 @@ class _Reader:
     def _combined(
         self, element: Element, file: str, packing: Packing, parts: tuple[str, ...]
     ) -> tuple[str, Packing, tuple[str, ...]] | None:
-        plain = file.removesuffix(".gz")
+        plain, packed = _plain(file)
         if packing is Packing.RAW and (not parts or file in parts):
             return file, packing, (file,)
         if not parts:
             self._fault(element, f"packing {packing.value!r} without a <part>", "name the packed file in <part>")
             return None
-        if packing in (Packing.SPLIT, Packing.SPLIT_GZIP):
-            return plain, packing if plain == file else Packing.SPLIT_GZIP, parts
-        if packing is Packing.GZIP:
-            parts = tuple(part for part in parts if part in (file, f"{plain}.gz")) or parts
+        if packing is Packing.SPLIT and packed:
+            packing = _SPLIT[packed]
+        if packing in (Packing.SPLIT, *_SPLIT.values()):
+            return plain, packing, parts
+        if packing in _SPLIT:
+            parts = tuple(part for part in parts if part in (file, *(plain + end for end in _SUFFIXES))) or parts
         if len(parts) > 1:
-            better = "splited_gzip" if packing is Packing.GZIP else "splited"
+            better = {Packing.GZIP: "splited_gzip", Packing.COMPRESSED: "split_compressed"}.get(packing, "splited")
             self._fault(element, f"packing {packing.value!r} with several parts", f"type is {better!r}, perhaps?")
             return None
-        return (plain if packing is Packing.GZIP else file), packing, parts
+        return (plain if packing in _SPLIT else file), packing, parts
 
     def _relative(self, element: Element, text: str, what: str) -> str | None:
         """A file name that stays below the document's folder, cleaned of `./` and `//`."""
@@ -326,6 +334,14 @@ class _Reader:
             what = f"{shorten(f'{address}/{mask}')!r} is no private network"
             self._fault(old or chosen, what, "the frontend's address and a mask, 10.1.1.1 and 255.255.0.0 say")
             return None
+
+
+def _plain(file: str) -> tuple[str, Packing | None]:
+    """A file's name without the suffix of a compressor, and which packing that suffix means."""
+    for suffix, packing in _SUFFIXES.items():
+        if file.endswith(suffix) and len(PurePosixPath(file).name) > len(suffix):
+            return file.removesuffix(suffix), packing
+    return file, None
 
 
 def _frontend_side(given: IPv4Interface) -> IPv4Interface:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from fakes.repository import DISK, MIB
 from pragma_boot.errors import ImageError
 from pragma_boot.model import Packing, Progress
-from pragma_boot.repository.assemble import DEFAULT_LIMITS, ZLIB, Engine, Limits, Recipe, _runs, build, fastest_engine
+from pragma_boot.repository.assemble import DEFAULT_LIMITS, Limits, Recipe, _runs, build
+from pragma_boot.repository.unpack import ZLIB, Engine, fastest_engine
 
 ENGINES = pytest.mark.parametrize("engine", [ZLIB, fastest_engine()], ids=["zlib", "fastest"])
 NOISE = random.Random(1).randbytes(MIB)
