@@ -136,38 +136,6 @@ def run_gently(
     return Completed(process.returncode, stdout, stderr)
 
 
-def feed(argv: Sequence[str | Path], chunks: Iterable[bytes], *, timeout: float, resolution: str | None) -> Completed:
-    """Run a program to its end and give it *chunks* as its standard input, piece by piece.
-
-    Returns only when every chunk was taken and the program exited with 0. Raises CommandError when it fails, leaves
-    something unread or runs out of *timeout* seconds (it is killed then); what *chunks* raises goes through.
-    """
-    words = [os.fspath(word) for word in argv]
-    _log.debug("feed: %s", shlex.join(words))
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        process = _start(words, None, stdin=subprocess.PIPE, stdout=out, stderr=err)
-        alarm = threading.Timer(timeout, process.kill)
-        alarm.start()
-        try:
-            complete = _write(process, chunks)
-            status = process.wait()
-        finally:
-            late = not alarm.is_alive()
-            alarm.cancel()
-            _end(process, 0)
-        out.seek(0)
-        err.seek(0)
-        done = Completed(status, out.read(), err.read())
-    if late or status != 0 or not complete:
-        how = f"did not finish within {timeout:g} seconds" if late else f"failed with status {status}"
-        raise CommandError(
-            f"{words[0]} {how}",
-            details=_tail(done.stderr or done.stdout) or ("" if complete else "it did not read all that it was given"),
-            resolution=resolution,
-        )
-    return done
-
-
 @contextlib.contextmanager
 def background(
     argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None, grace: float = 10
@@ -314,18 +282,6 @@ def _start(words: list[str], env: Mapping[str, str] | None, **pipes: Any) -> sub
         return subprocess.Popen(words, env=environment(env), start_new_session=True, **pipes)
     except OSError as error:
         raise _cannot_start(words, error) from error
-
-
-def _write(process: subprocess.Popen[bytes], chunks: Iterable[bytes]) -> bool:
-    """Whether the program took all of it."""
-    assert process.stdin is not None
-    try:
-        for chunk in chunks:
-            process.stdin.write(chunk)
-        process.stdin.close()
-    except BrokenPipeError:
-        return False
-    return True
 
 
 def _end(process: subprocess.Popen[bytes], grace: float) -> None:

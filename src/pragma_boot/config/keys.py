@@ -188,10 +188,18 @@ _ROCKS_KEYS: tuple[Key, ...] = (
     Key(
         "available_containers",
         values.words,
-        "VM containers that may host nodes: a list, or one text with blanks.",
+        "VM containers that may host compute nodes: a list, or one text with blanks.",
         default="",
         example="vm-container-0-0 vm-container-0-1",
         absent="all",
+    ),
+    Key(
+        "frontend_container",
+        values.optional_text,
+        "The host that runs virtual frontends; it must be on the public network.",
+        default="",
+        example="vm-container-0-0",
+        absent="the physical frontend",
     ),
     Key(
         "rocks",
@@ -199,6 +207,13 @@ _ROCKS_KEYS: tuple[Key, ...] = (
         "The rocks program; words before it, of sudo or ssh say, are allowed.",
         default="/opt/rocks/bin/rocks",
         example="sudo /opt/rocks/bin/rocks",
+    ),
+    Key(
+        "ssh",
+        values.command,
+        "The ssh program that reaches the hosts as root, with its options.",
+        default="ssh",
+        example="ssh -i /root/.ssh/id_rsa",
     ),
 )
 

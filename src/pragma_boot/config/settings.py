@@ -104,6 +104,22 @@ class LibvirtSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class KvmRocksSettings:
+    """kvm_rocks.conf: the keys that only this driver has.
+
+    containers: the hosts that may run compute nodes; empty: all VM containers, or, at a site without any, the
+    physical frontend. frontend_container: the host of virtual frontends; None: the physical frontend.
+    rocks, ssh: the words that a command begins with. clusters.diskdir: a folder that all these hosts share, or None.
+    """
+
+    containers: tuple[str, ...]
+    frontend_container: str | None
+    rocks: tuple[str, ...]
+    ssh: tuple[str, ...]
+    clusters: ClusterSettings
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All of it; *folder* is where the files were found.
 
@@ -114,4 +130,5 @@ class Settings:
     site: SiteSettings
     clusters: ClusterSettings
     libvirt: LibvirtSettings | None = None
+    kvm_rocks: KvmRocksSettings | None = None
     drivers: Mapping[str, Mapping[str, object]] = field(default_factory=dict)

@@ -23,6 +23,7 @@ from pragma_boot.config.section import Section, defaulted, unknown, validated
 from pragma_boot.config.settings import (
     Accel,
     ClusterSettings,
+    KvmRocksSettings,
     LibvirtSettings,
     RepositorySettings,
     Settings,
@@ -35,6 +36,7 @@ from pragma_boot.files import StateFolder
 _LINE = re.compile(r":(\d+)(?: |$)")
 _UNSET = IPv4Address(0)
 _WEB_CLASSES = ("http", "cloudfront")
+_TYPED_DRIVERS = ("libvirt", "kvm_rocks")
 _TYPED = ("repository_class", "repository_dir", "vcdb_filename", "cache_dir")
 
 Outcome = tuple[dict[str, Any], list[Fault]]
@@ -156,7 +158,8 @@ def _settings(folder: Path, site: Mapping[str, Any], driver: Mapping[str, Any]) 
         ),
         clusters=clusters,
         libvirt=_libvirt(driver, clusters) if name == "libvirt" else None,
-        drivers=MappingProxyType({} if name == "libvirt" else {name: MappingProxyType(dict(driver))}),
+        kvm_rocks=_kvm_rocks(driver, clusters) if name == "kvm_rocks" else None,
+        drivers=MappingProxyType({} if name in _TYPED_DRIVERS else {name: MappingProxyType(dict(driver))}),
     )
 
 
@@ -199,5 +202,15 @@ def _libvirt(found: Mapping[str, Any], clusters: ClusterSettings) -> LibvirtSett
         public=found["public_network"],
         accel=Accel(found["accel"]),
         direct_kernel=found["direct_kernel"],
+        clusters=clusters,
+    )
+
+
+def _kvm_rocks(found: Mapping[str, Any], clusters: ClusterSettings) -> KvmRocksSettings:
+    return KvmRocksSettings(
+        containers=found["available_containers"],
+        frontend_container=found["frontend_container"] or None,
+        rocks=found["rocks"],
+        ssh=found["ssh"],
         clusters=clusters,
     )

@@ -153,8 +153,9 @@ additional_interfaces = {'openflow':'ovs'}
         assert found.clusters.num_processors_reserved == 2
         assert found.clusters.ent == {"subnet_name": "openflow", "interface_name": "ovs"}
         assert found.libvirt is None
-        assert found.drivers["kvm_rocks"]["available_containers"] == ("vm-container-0-0", "vm-container-0-1")
-        assert found.drivers["kvm_rocks"]["rocks"] == ("/opt/rocks/bin/rocks",)
+        assert found.kvm_rocks
+        assert found.kvm_rocks.containers == ("vm-container-0-0", "vm-container-0-1")
+        assert found.kvm_rocks.rocks == ("/opt/rocks/bin/rocks",)
 
     def test_temporary_directory_is_temp_directory(self, folder: Folder):
         assert folder.load(SITE + 'temporary_directory = "/t"').site.temp_directory == Path("/t")
