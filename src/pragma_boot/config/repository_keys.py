@@ -57,6 +57,14 @@ REPOSITORY_KEYS: tuple[Key, ...] = (
         only=_REMOTE,
     ),
     Key(
+        "manifest_signers",
+        values.optional_path,
+        "Who may sign the index `vcdb.json`, as ssh-keygen(1) has it under ALLOWED SIGNERS; unsigned ones are refused.",
+        absent="an index need not be signed",
+        example="/etc/pragma_boot/publishers",
+        only=_REMOTE,
+    ),
+    Key(
         "ca_file",
         values.optional_path,
         "Certificates (PEM) of a private authority that signed the server's.",
@@ -145,6 +153,14 @@ REPOSITORY_KEYS: tuple[Key, ...] = (
         example="AIzaExample",
         only=_CLONEZILLA,
         secret=True,
+    ),
+    Key(
+        "google_credentials",
+        values.optional_path,
+        "JSON file with the key of a Google service account, for folders that are not public.",
+        absent="the API key is used",
+        example="/etc/pragma_boot/google.json",
+        only=_CLONEZILLA,
     ),
     Key(
         "google_api_endpoint",

@@ -8,6 +8,7 @@ no repetition mends. Whatever a class adds to its requests (signatures, keys) is
 from __future__ import annotations
 
 import contextlib
+import copy
 import email.utils
 import logging
 import random
@@ -15,7 +16,7 @@ import ssl
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
@@ -99,10 +100,11 @@ class Tries:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A URL as it is really asked for (signed, with keys), and further header lines."""
+    """A URL as it is really asked for (signed, with keys), further header lines, and what is sent with POST."""
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
 
 
 class Access:
@@ -186,6 +188,12 @@ class Web:
         self._ca_file, self._resolve = ca_file, resolve
         self._pools: dict[str, PoolManager] = {}
 
+    def with_patience(self, patience: Patience) -> Web:
+        """The same client, which bears failures as long as that."""
+        other = copy.copy(self)
+        other.patience = patience
+        return other
+
     @contextlib.contextmanager
     def open(
         self,
@@ -194,15 +202,17 @@ class Web:
         *,
         method: str = "GET",
         patience: Patience | None = None,
+        body: bytes | None = None,
     ) -> Iterator[Reply]:
-        """One attempt at *url*; the reply is open for the block.
+        """One attempt at *url*; the reply is open for the block. body: what is sent (with POST), never logged.
 
         Raises TransientError, StatusError, or RepositoryError for a redirect that is not followed.
         """
         target, public = url, url
         for _ in range(REDIRECTS + 1):
             request = self.access.prepare(target) if _same_host(target, url) else Request(target)
-            raw = self._send(method, request, dict(headers or {}), public, patience or self.patience)
+            request = replace(request, body=body if target == url else None)
+            raw = self._send(method, request, dict(headers or {}), public)
             try:
                 where = raw.headers.get("location")
                 if raw.status in _REDIRECT and where:
@@ -223,19 +233,17 @@ class Web:
             f"{shown(url)} is redirected without end", resolution="mend repository_url in site_conf.conf"
         )
 
-    def document(self, url: str, limit: int, *, patience: Patience | None = None) -> bytes:
+    def document(self, url: str, limit: int) -> bytes:
         """A small object as a whole, with all tries. Raises StatusError, or RepositoryError above *limit* bytes."""
-        tries = Tries(patience or self.patience)
+        tries = Tries(self.patience)
         while True:
             try:
-                with self.open(url, patience=patience) as reply:
+                with self.open(url) as reply:
                     return read_all(reply, limit)
             except TransientError as error:
                 tries.failed(error)
 
-    def _send(
-        self, method: str, request: Request, headers: dict[str, str], public: str, patience: Patience
-    ) -> BaseHTTPResponse:
+    def _send(self, method: str, request: Request, headers: dict[str, str], public: str) -> BaseHTTPResponse:
         from urllib3 import Timeout  # noqa: PLC0415
         from urllib3.exceptions import HTTPError  # noqa: PLC0415
         from urllib3.util import make_headers  # noqa: PLC0415
@@ -245,11 +253,11 @@ class Web:
         if user:
             log.hide([user.partition(":")[2]])
             sent |= make_headers(basic_auth=user)
-        timeout = Timeout(connect=patience.connect, read=patience.read)
+        timeout = Timeout(connect=self.patience.connect, read=self.patience.read)
         try:
             return self._pool(url).request(
                 method, url, headers=sent, timeout=timeout, retries=False, redirect=False, preload_content=False,
-                decode_content=False,
+                decode_content=False, body=request.body,
             )  # fmt: skip
         except (HTTPError, OSError) as error:
             raise _unreachable(public, error) from error
