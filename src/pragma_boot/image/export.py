@@ -72,9 +72,7 @@ def _quit(connection: socket.socket) -> None:
 
 
 def _command(disks: Mapping[Path, Partition | None], files: Sequence[Path], monitor: Path) -> list[str]:
-    # A daemon that outlived us would keep the disks locked: it gets our death as a signal.
-    command = ["setpriv", "--pdeathsig", "TERM"] if which("setpriv") else []
-    command.append("qemu-storage-daemon")
+    command = ["qemu-storage-daemon"]  # which dies with us (run.background): it keeps the disks locked
     for number, ((disk, part), file) in enumerate(zip(disks.items(), files, strict=True)):
         # Nothing is flushed to the medium: a disk that its host's crash has caught half written is made anew.
         command += [

@@ -6,14 +6,16 @@ moving what is in it. So no folder's inner ``..`` is ever touched, and folders w
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pragma_boot.errors import GuestError
 from pragma_boot.image.base import Edit, MakeFolder, Move, Remove, Symlink, Write
-from pragma_boot.image.debugfs import Inode, quote
+from pragma_boot.image.debugfs import quote
+from pragma_boot.image.extread import Inode
 from pragma_boot.image.tree import Node, Place, Tree
 
 _ENTRIES = 20_000
@@ -39,16 +41,6 @@ class Plan:
 
     commands: list[str] = field(default_factory=list)
     expected: dict[str, Expected | None] = field(default_factory=dict)
-
-
-def touched_paths(edits: Sequence[Edit]) -> list[str]:
-    """The paths whose folders (and which, as folders) a plan for *edits* looks at."""
-    found = []
-    for edit in edits:
-        found.append(edit.path if isinstance(edit, Move | Remove) else str(PurePosixPath(edit.path).parent))
-        if isinstance(edit, Move):
-            found.append(str(PurePosixPath(edit.target).parent))
-    return found
 
 
 class Planner:
@@ -85,9 +77,10 @@ class Planner:
     def _write(self, edit: Write) -> None:
         place = self._vacant(edit.path)
         source = self._files / str(len(self._plan.commands))
-        source.touch(0o600)
-        source.write_bytes(edit.data)
-        source.chmod(edit.mode)  # debugfs takes the permission bits from its source
+        descriptor = os.open(source, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(edit.data)
+            os.fchmod(file.fileno(), edit.mode)  # debugfs takes the permission bits from its source
         parent, _, name = place.path.rpartition("/")
         if self._cwd != parent:
             self._do("cd", parent or "/")
@@ -130,7 +123,8 @@ class Planner:
                 if value:
                     self._do("sif", target.path, words=[key, str(value)])
             made = self._child(target)
-            for name, child in sorted(self._tree.children(node).items()):
+            for name in self._tree.names(node):
+                child = self._tree.child(node, name)
                 self._relocate(self._inside(source, node, name, child), self._inside(target, made, name, None))
             self._do("rmdir", source.path)
         else:
@@ -146,8 +140,8 @@ class Planner:
         if not place.names:
             raise GuestError("the root folder of an image cannot be removed")
         if node.is_dir:
-            for name, child in sorted(self._tree.children(node).items()):
-                self._remove(self._inside(place, node, name, child))
+            for name in self._tree.names(node):
+                self._remove(self._inside(place, node, name, self._tree.child(node, name)))
         self._do("rmdir" if node.is_dir else "rm", place.path)
         self._drop(place)
 
@@ -173,7 +167,7 @@ class Planner:
     def _mkdir(self, place: Place, mode: int) -> None:
         place = self._parents(place.path, 0o755)
         self._do("mkdir", place.path)
-        self._put(place, Node(True, children={}))
+        self._put(place, Node(True, entries={}))
         self._expect(place.path, stat.S_IFDIR | 0o755)
         if mode != 0o755:
             self._chmod(place, mode)
@@ -202,13 +196,15 @@ class Planner:
         return Place((*place.folders, folder), (*place.names, name), child)
 
     def _child(self, place: Place) -> Node:
-        return self._tree.children(place.folders[-1])[place.names[-1]]
+        child = self._tree.child(place.folders[-1], place.names[-1])
+        assert child is not None
+        return child
 
     def _put(self, place: Place, node: Node) -> None:
-        self._tree.children(place.folders[-1])[place.names[-1]] = node
+        self._tree.put(place.folders[-1], place.names[-1], node)
 
     def _drop(self, place: Place) -> None:
-        del self._tree.children(place.folders[-1])[place.names[-1]]
+        self._tree.drop(place.folders[-1], place.names[-1])
         self._plan.expected[place.path] = None
         if f"{place.path}/".startswith(f"{self._cwd}/"):
             self._cwd = ""

@@ -6,13 +6,14 @@ accepted as well. What this cannot read (xfs, btrfs, LVM, …) is the appliance'
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from pragma_boot.errors import GuestError
 from pragma_boot.image.base import READ_LIMIT
-from pragma_boot.image.debugfs import Debugfs
+from pragma_boot.image.extread import Reader
 from pragma_boot.image.partition import Partition, disk_size, partitions
 from pragma_boot.image.superblock import ext_superblock, other_kind
 from pragma_boot.image.tree import Tree
@@ -37,8 +38,8 @@ class Foreign:
     kinds: frozenset[str]
 
 
-def probe(device: Path, name: str, folder: Path) -> ExtRoot | Foreign:
-    """Look at a raw disk (or an export of one). *name* is for messages, *folder* private and for scratch files.
+def probe(device: Path, name: str) -> ExtRoot | Foreign:
+    """Look at a raw disk (or an export of one). *name* is for messages.
 
     Raises GuestError when it holds nothing that could be a root file system.
     """
@@ -50,12 +51,13 @@ def probe(device: Path, name: str, folder: Path) -> ExtRoot | Foreign:
         ext = [(part, state) for part in candidates if (state := ext_superblock(disk, part))]
         kinds = _kinds(disk, candidates)
     for part, state in ext:
-        tree = Tree(Debugfs(device, part.start, folder))
-        if not _has_etc(tree):
-            continue
-        if state.editable and not _mounts_more(tree):
-            return ExtRoot(part, state.clean)
-        return Foreign(frozenset({"ext"}))
+        with contextlib.closing(Reader(device, part.start)) as reader:
+            tree = _root(reader)
+            if not tree:
+                continue
+            if state.editable and not _mounts_more(tree):
+                return ExtRoot(part, state.clean)
+            return Foreign(frozenset({"ext"}))
     if any(not state.editable for _, state in ext):
         kinds |= {"ext"}
     if kinds:
@@ -69,12 +71,14 @@ def _kinds(disk: BinaryIO, candidates: list[Partition]) -> frozenset[str]:
     return frozenset(kind for part in candidates if (kind := other_kind(disk, part)))
 
 
-def _has_etc(tree: Tree) -> bool:
+def _root(reader: Reader) -> Tree | None:
+    """The file system, when it has an /etc."""
     try:
+        tree = Tree(reader)
         node = tree.walk("/etc").node
-    except GuestError:  # features that debugfs does not know, or damage: another partition may do
-        return False
-    return node is not None and node.is_dir
+    except GuestError:  # features that we do not know, or damage: another partition may do
+        return None
+    return tree if node and node.is_dir else None
 
 
 def _mounts_more(tree: Tree) -> bool:

@@ -16,6 +16,7 @@ from pragma_boot.image.appliance import appliance
 from pragma_boot.image.base import Guest
 from pragma_boot.image.export import available, exports
 from pragma_boot.image.ext import ExtGuest
+from pragma_boot.image.extread import Known, Reader
 from pragma_boot.image.partition import Partition, disk_size
 from pragma_boot.image.probe import ExtRoot, Foreign, probe
 from pragma_boot.image.superblock import CLONES_CLASH, ext_superblock
@@ -40,6 +41,7 @@ class FileDiskStore:
         self._scratch = scratch or default_scratch()
         self._empty: dict[LocalDisk, bytes] = {}
         self._roots: dict[LocalDisk, ExtRoot | Foreign] = {}
+        self._known: dict[LocalDisk, Known] = {}
 
     def clone(self, image: LocalImage, role: Role, cluster: str, node: NodeName) -> Disk:
         """See `DiskStore.clone`. The overlay is 0600: libvirt gives it to QEMU's user while the node runs."""
@@ -71,8 +73,11 @@ class FileDiskStore:
             guests: dict[NodeName, Guest] = {}
             devices = stack.enter_context(exports({disk.path: root.part for disk, root in fast}, folder))
             for (disk, root), device in zip(fast, devices, strict=True):
-                make_clean(device, disk.backing.path)
-                guests[disk.node] = ExtGuest(disk, device, root.part.alone, folder, writable=True)
+                before = self._reader(disk.backing, device, root) if self._is_new(disk) and root.clean else None
+                if not before:
+                    make_clean(device, disk.backing.path)
+                opened = ExtGuest(disk, device, root.part.alone, folder, writable=True, before=before)
+                guests[disk.node] = stack.enter_context(contextlib.closing(opened))
             alone = any(root.kinds & CLONES_CLASH for _, root in slow)
             foreign = appliance([disk for disk, _ in slow], self._accel, folder, alone=alone, writable=True)
             for guest in stack.enter_context(foreign):
@@ -98,7 +103,8 @@ class FileDiskStore:
             if source.format is not DiskFormat.RAW or not root.clean:
                 device, part = stack.enter_context(self._thrown_away(source, folder, part)), part.alone
                 make_clean(device, source.path)
-            yield ExtGuest(source, device, part, folder)
+            before = self._reader(source, device, root) if root.clean else None
+            yield stack.enter_context(contextlib.closing(ExtGuest(source, device, part, folder, before=before)))
 
     def delete(self, cluster: str) -> None:
         """See `DiskStore.delete`."""
@@ -138,13 +144,28 @@ class FileDiskStore:
             with contextlib.ExitStack() as stack:
                 folder = stack.enter_context(self._scratch_folder())
                 if source.format is DiskFormat.RAW:
-                    self._roots[source] = probe(source.path, str(source.path), folder)
+                    self._roots[source] = probe(source.path, str(source.path))
                 elif available():
                     device = stack.enter_context(self._thrown_away(source, folder))
-                    self._roots[source] = probe(device, str(source.path), folder)
+                    self._roots[source] = probe(device, str(source.path))
                 if not available():
                     self._roots[source] = Foreign(CLONES_CLASH)  # for all we know
         return self._roots[source]
+
+    def _is_new(self, disk: Disk) -> bool:
+        """Whether nothing was written to a clone yet."""
+        empty = self._overlay(disk.backing)
+        try:
+            return disk.path.stat().st_size == len(empty) and disk.path.read_bytes() == empty
+        except OSError:
+            return False
+
+    def _reader(self, source: LocalDisk, device: Path, root: ExtRoot) -> Reader:
+        """For a clean image or a new clone of it: these are alike, so each folder is read once for all of them."""
+        known = self._known.setdefault(source, Known())
+        if source.format is DiskFormat.RAW:
+            return Reader(source.path, root.part.start, known)
+        return Reader(device, 0, known)
 
     @contextlib.contextmanager
     def _thrown_away(self, source: LocalDisk, folder: Path, part: Partition | None = None) -> Iterator[Path]:

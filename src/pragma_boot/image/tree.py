@@ -5,12 +5,11 @@ Symbolic links are resolved here, inside the image: what a link says is a text o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path
 
 from pragma_boot.errors import GuestError
-from pragma_boot.image.debugfs import ROOT_INODE, Debugfs, Inode
+from pragma_boot.image.extread import ROOT_INODE, Inode, Reader
 from pragma_boot.model import shorten
 
 _LINKS = 40
@@ -22,12 +21,13 @@ class Node:
     """A file or folder; changes while edits are planned.
 
     inode: what is on the disk; None for what the plan has made itself.
-    children: a folder's entries, None when they were not read yet. mode: permission bits that the plan has set.
+    entries: what is in a folder, inode numbers for what was not looked at; None when they were not read yet.
+    mode: permission bits that the plan has set.
     """
 
     is_dir: bool
     inode: Inode | None = None
-    children: dict[str, Node] | None = None
+    entries: dict[str, Node | int] | None = None
     link: str | None = None
     mode: int | None = None
 
@@ -69,44 +69,52 @@ def parts_of(path: str) -> list[str]:
 
 
 class Tree:
-    """A lazily read model of the file system that *debugfs* opens."""
+    """A lazily read model of the file system that *reader* reads; what is planned happens in it first."""
 
-    def __init__(self, debugfs: Debugfs) -> None:
-        self._debugfs = debugfs
-        self._listings: dict[int, dict[str, Inode]] = {}
-        self.root = Node(True)
-        self.forget()
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.root = Node(True, reader.inode(ROOT_INODE))
 
-    def forget(self) -> None:
-        """Read everything anew from now on: the file system was changed."""
-        self._listings.clear()
-        self.root = Node(True, Inode(ROOT_INODE, 0o040755, 0, 0, 0))
+    def names(self, folder: Node) -> list[str]:
+        """The sorted names in a folder."""
+        return sorted(self._entries(folder))
 
-    def prefetch(self, paths: Iterable[str]) -> None:
-        """Read *paths* that are folders, and all folders on the way to them, in one go; a matter of speed only."""
-        pure = {PurePosixPath(path) for path in paths}
-        folders = pure.union(*(path.parents for path in pure))
-        self._listings |= self._debugfs.listings(sorted(map(str, folders)))
+    def child(self, folder: Node, name: str) -> Node | None:
+        """What is in a folder under that name."""
+        entries = self._entries(folder)
+        found = entries.get(name)
+        if isinstance(found, int):
+            inode = self._reader.inode(found)
+            entries[name] = found = Node(inode.is_dir, inode)
+        return found
 
-    def children(self, folder: Node) -> dict[str, Node]:
-        """A folder's entries, read when needed."""
-        if folder.children is None:
-            folder.children = {}
-            if folder.inode:
-                entries = self._listing(folder.inode)
-                folder.children = {name: Node(i.is_dir, i) for name, i in entries.items() if name != "."}
-        return folder.children
+    def put(self, folder: Node, name: str, node: Node) -> None:
+        """Plan: *node* is in the folder from now on."""
+        self._entries(folder)[name] = node
+
+    def drop(self, folder: Node, name: str) -> None:
+        """Plan: the name is not in the folder any more."""
+        del self._entries(folder)[name]
 
     def link_target(self, node: Node) -> str:
         """What a symbolic link says."""
         if node.link is None:
             assert node.inode is not None
-            node.link = self._debugfs.link_target(node.inode)
+            node.link = self._reader.link_target(node.inode)
         return node.link
 
     def content(self, inode: Inode) -> bytes:
         """A regular file's content."""
-        return self._debugfs.content(inode)
+        return self._reader.content(inode)
+
+    def copy(self, inode: Inode, target: Path) -> None:
+        """Copy a regular file's content out to *target* on the host."""
+        self._reader.copy(inode, target)
+
+    def _entries(self, folder: Node) -> dict[str, Node | int]:
+        if folder.entries is None:
+            folder.entries = dict(self._reader.listing(folder.inode)) if folder.inode else {}
+        return folder.entries
 
     def walk(self, path: str, *, follow: bool = True) -> Place:
         """Go to *path*; links in folders are followed, the last name only with *follow*.
@@ -128,7 +136,7 @@ class Tree:
                 continue
             if node and node.is_dir:
                 folders.append(node)
-            child = self.children(node).get(name) if node and node.is_dir else None
+            child = self.child(node, name) if node and node.is_dir else None
             if child and child.is_link and (todo or follow):
                 links += 1
                 if links > _LINKS:
@@ -142,13 +150,3 @@ class Tree:
             names.append(name)
             node = child
         return Place(tuple(folders), tuple(names), node)
-
-    def _listing(self, inode: Inode) -> dict[str, Inode]:
-        if inode.number not in self._listings:
-            self._listings |= self._debugfs.listings([f"<{inode.number}>"])
-        try:
-            return self._listings[inode.number]
-        except KeyError:
-            raise GuestError(
-                "a folder in the image cannot be read", resolution="repair the image with 'e2fsck -f'"
-            ) from None

@@ -11,8 +11,8 @@ import pytest
 from fakes.disks import MIB, START, ext_disk, fsck, local, sh, tree
 from pragma_boot.errors import GuestError
 from pragma_boot.image.base import Edit, MakeFolder, Move, Remove, Symlink, Write
-from pragma_boot.image.debugfs import Debugfs
 from pragma_boot.image.ext import ExtGuest
+from pragma_boot.image.extread import Reader
 from pragma_boot.image.partition import Partition
 from pragma_boot.image.tree import Tree
 
@@ -46,7 +46,7 @@ class Files:
         return guest
 
     def inode(self, path: str) -> tuple[int, int, int]:
-        node = Tree(Debugfs(self.path, START, self.folder)).walk(path, follow=False).node
+        node = Tree(Reader(self.path, START)).walk(path, follow=False).node
         assert node
         assert node.inode
         return node.inode.mode, node.inode.uid, node.inode.gid
@@ -210,7 +210,7 @@ def test_an_image_that_enforces_rules_it_does_not_have_is_relabelled_at_its_boot
 
 
 def test_damage_is_reported_not_written_into(files: Files) -> None:
-    number = Tree(Debugfs(files.path, START, files.folder)).walk("/etc").node
+    number = Tree(Reader(files.path, START)).walk("/etc").node
     assert number
     assert number.inode
     block = int(files.debugfs(f"bmap <{number.inode.number}> 0").split()[-1])
