@@ -207,11 +207,30 @@ class NodeSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ExtraNetwork:
+    """A further network of the site that every node of a cluster is on (guest.md 7); it has no gateway.
+
+    name: its tag, also the site's name for it. network: with the mask that nodes get. first: the frontend's address;
+    computes have those after it. mtu: bytes.
+    """
+
+    name: str
+    network: IPv4Network
+    first: IPv4Address
+    mtu: int = 1500
+
+    def address(self, index: int) -> IPv4Interface:
+        """The address of the plan's node of that index, the frontend's is 0, with the network's mask."""
+        return IPv4Interface((self.first + index, self.network.prefixlen))
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What shall be: pure data, made by cluster.plan from the wish, the image and the settings.
 
     keys: the user's public keys, one authorized_keys line each.
     private_network: the frontend's address in it and its mask, 10.1.1.1/16 by default.
+    extra: further networks, each name once; all their addresses are free hosts of the network.
     """
 
     cluster: ClusterName
@@ -219,6 +238,7 @@ class Plan:
     nodes: tuple[NodeSpec, ...]
     private_network: IPv4Interface
     keys: tuple[str, ...] = ()
+    extra: tuple[ExtraNetwork, ...] = ()
 
     @property
     def frontend(self) -> NodeSpec:
@@ -261,7 +281,10 @@ class PublicSide:
 
 @dataclass(frozen=True, slots=True)
 class Leases:
-    """What a cluster holds in the site database. MACs are keyed by node, then by network tag."""
+    """What a cluster holds in the site database. MACs are keyed by node, then by network tag.
+
+    Addresses on further networks are held, too: they follow from the plan (`ExtraNetwork.address`).
+    """
 
     cluster: ClusterName
     public_ip: IPv4Address
@@ -272,12 +295,16 @@ class Leases:
 
 @dataclass(frozen=True, slots=True)
 class InUse:
-    """What the site's engine knows to be taken, whether or not our database does."""
+    """What the site's engine knows to be taken, whether or not our database does.
+
+    extra: addresses on further networks, each with the network's name: two networks may use the same addresses.
+    """
 
     addresses: frozenset[IPv4Address] = frozenset()
     vlans: frozenset[int] = frozenset()
     macs: frozenset[Mac] = frozenset()
     clusters: frozenset[ClusterName] = frozenset()
+    extra: frozenset[tuple[str, IPv4Address]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +320,10 @@ class Nic:
 
 @dataclass(frozen=True, slots=True)
 class NodeAllocation:
-    """A node with everything decided: names, host, addresses. nics[0] is private; a frontend's nics[1] public."""
+    """A node with everything decided: names, host, addresses.
+
+    nics[0] is private; a frontend's nics[1] public; further networks come after these, in the plan's order.
+    """
 
     name: NodeName
     role: Role
@@ -368,13 +398,17 @@ class ClusterState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HostCapacity:
-    """What a host has and what is free: CPUs less the reserved, memory less what all defined nodes take."""
+    """What a host has and what is free: CPUs less the reserved, memory less what all defined nodes take.
+
+    roles: the nodes that may go there.
+    """
 
     host: str
     cpus: int
     cpus_free: int
     memory_mib: int
     memory_free_mib: int
+    roles: frozenset[Role] = frozenset(Role)
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,10 +458,14 @@ class CatalogEntry:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """What a repository offers, in file order; *warnings* are about lines that were left out or look wrong."""
+    """What a repository offers, in file order; *warnings* are about lines that were left out or look wrong.
+
+    notes: what else a person may want to know, the age of a list that could not be refreshed, say.
+    """
 
     entries: tuple[CatalogEntry, ...]
     warnings: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = field(default=())
 
     def find(self, name: ImageName) -> CatalogEntry | None:
         """The entry of that name, or None."""

@@ -12,7 +12,7 @@ import pwd
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from typing import Any
@@ -112,7 +112,7 @@ class Store:
         with self._reading() as connection:
             used = leases.taken(connection, site)
             names = {ClusterName(row[0]) for row in connection.execute("SELECT name FROM clusters")}
-        return InUse(used.addresses, used.vlans, used.macs, used.clusters | names)
+        return replace(used, clusters=used.clusters | names)
 
     def record_allocation(self, allocation: Allocation) -> None:
         """Note what the site has set aside; the cluster is ALLOCATED then."""

@@ -58,6 +58,22 @@ class PublicNetwork:
 
 
 @dataclass(frozen=True, slots=True)
+class SiteNetwork:
+    """A further network of the site that clusters may ask for (guest.md 7.4).
+
+    interface: the host's interface or bridge on it. kind: `bridge` or `openvswitch`, or empty where the site says only
+    the interface (the old form). mtu: bytes; None: as everywhere. cidr: whose addresses clusters get that name none.
+    """
+
+    name: str
+    interface: str
+    kind: str = ""
+    vlan: int | None = None
+    mtu: int | None = None
+    cidr: IPv4Network | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterSettings:
     """What every driver's file says about clusters (libvirt.conf, kvm_rocks.conf, …); times in seconds.
 
@@ -90,6 +106,17 @@ class ClusterSettings:
     def public_network(self) -> IPv4Network:
         """The public network that gateway and mask describe."""
         return IPv4Network(f"{self.gw}/{self.netmask}", strict=False)
+
+    @property
+    def networks(self) -> Mapping[str, SiteNetwork]:
+        """All further networks: those of additional_interfaces, and ENT's where only `ent` names it."""
+        found: dict[str, SiteNetwork] = {}
+        if self.ent:
+            name = self.ent["subnet_name"]
+            found[name] = SiteNetwork(name, self.ent["interface_name"])
+        for name, given in self.additional_interfaces.items():
+            found[name] = _site_network(name, given)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,3 +159,10 @@ class Settings:
     libvirt: LibvirtSettings | None = None
     kvm_rocks: KvmRocksSettings | None = None
     drivers: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+
+
+def _site_network(name: str, given: object) -> SiteNetwork:
+    if not isinstance(given, Mapping):
+        return SiteNetwork(name, str(given))
+    vlan, mtu, cidr = given.get("vlan"), given.get("mtu"), given.get("cidr")
+    return SiteNetwork(name, given["bridge"], given["type"], vlan, mtu, cidr)

@@ -11,7 +11,7 @@ folder and database are lost. Each driver passes tests/contract/test_driver.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -42,7 +42,8 @@ class DriverInfo:
     assigns_addresses: the engine chooses addresses and MACs itself; leases are then empty.
     has_console: `console_log` gives a file for each node that runs.
     direct_kernel: `deploy` can start a node's kernel without the image's boot loader.
-    options: names of optional command line features that it has: `add-iface`, `enable-ent`, `ipop`.
+    options: names of optional command line features that it has: `add-iface`, `enable-ent`, `ipop`. With the first
+    two it puts nodes on the plan's further networks (`Plan.extra`).
     """
 
     name: str
@@ -59,8 +60,12 @@ class Driver(Protocol):
 
     info: DriverInfo
 
-    def preflight(self) -> None:
-        """Look at the site; read-only. Raises PreflightError with every fault at once, each with its mend."""
+    def preflight(self, networks: Collection[str] = ()) -> None:
+        """Look at the site; read-only. Raises PreflightError with every fault at once, each with its mend.
+
+        networks: names of further networks of the site (`ClusterSettings.networks`) that are to be looked at, too:
+        those that a boot is about to use, or all.
+        """
 
     def set_up(self) -> tuple[str, ...]:
         """Make what the site needs once, for all clusters (its public network); idempotent.

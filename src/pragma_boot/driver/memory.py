@@ -8,7 +8,7 @@ end the process, to try what happens then.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -79,7 +79,7 @@ class MemoryDriver:
         """The engine's memory."""
         return self._state.root / "memory-driver.json"
 
-    def preflight(self) -> None:
+    def preflight(self, networks: Collection[str] = ()) -> None:
         """Nothing can be wrong with it."""
 
     def set_up(self) -> tuple[str, ...]:

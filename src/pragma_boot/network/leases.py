@@ -1,6 +1,6 @@
 """Who holds which address, VLAN and MAC, in the site database.
 
-*Nothing is ever held twice* is the table's primary key, not a hope. The functions work inside a transaction that
+*Nothing is ever held twice* is the tables' primary keys, not a hope. The functions work inside a transaction that
 their caller (cluster.store) opened, so that a cluster is reserved whole or not at all.
 """
 
@@ -25,6 +25,14 @@ CREATE TABLE IF NOT EXISTS leases (
     PRIMARY KEY (kind, value)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS leases_of_cluster ON leases (cluster);
+CREATE TABLE IF NOT EXISTS extra_addresses (
+    network TEXT NOT NULL,
+    address TEXT NOT NULL,
+    cluster TEXT NOT NULL REFERENCES clusters (name) ON DELETE CASCADE,
+    node    TEXT NOT NULL,
+    PRIMARY KEY (network, address)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS extra_addresses_of_cluster ON extra_addresses (cluster);
 """
 
 
@@ -33,11 +41,13 @@ def taken(connection: sqlite3.Connection, site: InUse) -> InUse:
     values: dict[str, set[str]] = defaultdict(set)
     for kind, value in connection.execute("SELECT kind, value FROM leases"):
         values[kind].add(value)
+    extra = connection.execute("SELECT network, address FROM extra_addresses")
     return InUse(
         addresses=site.addresses | {IPv4Address(value) for value in values["address"]},
         vlans=site.vlans | {int(value) for value in values["vlan"]},
         macs=site.macs | {Mac(value) for value in values["mac"]},
         clusters=site.clusters,
+        extra=site.extra | {(network, IPv4Address(address)) for network, address in extra},
     )
 
 
@@ -50,24 +60,35 @@ def reserve(
     vlans: Sequence[int],
     used: InUse,
 ) -> Leases:
-    """Take *address*, a VLAN and all MACs for a cluster whose row exists already.
+    """Take *address*, a VLAN, all MACs and all addresses on further networks for a cluster whose row exists already.
 
-    Raises CapacityError when no VLAN is free or *address* was taken meanwhile; the caller rolls back then.
+    Raises CapacityError when no VLAN is free or an address was taken meanwhile; the caller rolls back then.
     """
     cluster = plan.cluster
     vlan = pool.free_vlan(vlans, used.vlans)
-    macs: dict[NodeName, dict[str, Mac]] = {}
-    seen = set(used.macs)
-    for node in plan.nodes:
-        networks = (PRIVATE, PUBLIC) if node.role is Role.FRONTEND else (PRIVATE,)
-        macs[node.name] = {}
-        for network in networks:
-            macs[node.name][network] = pool.new_mac(seen)
-            seen.add(macs[node.name][network])
+    macs = _new_macs(plan, set(used.macs))
     rows = [("address", str(address), cluster, plan.frontend.name, PUBLIC), ("vlan", str(vlan), cluster, "", PRIVATE)]
     rows += [("mac", mac, cluster, node, network) for node, held in macs.items() for network, mac in held.items()]
+    further = [
+        (extra.name, str(extra.address(index).ip), cluster, node.name)
+        for extra in plan.extra
+        for index, node in enumerate(plan.nodes)
+    ]
     try:
         connection.executemany("INSERT INTO leases (kind, value, cluster, node, network) VALUES (?, ?, ?, ?, ?)", rows)
+        connection.executemany("INSERT INTO extra_addresses VALUES (?, ?, ?, ?)", further)
     except sqlite3.IntegrityError as error:
-        raise CapacityError(f"{address} has just been taken by another cluster", resolution="repeat") from error
+        wanted = ", ".join([str(address), *(f"{extra.first} in {extra.name}" for extra in plan.extra)])
+        raise CapacityError(f"{wanted} has just been taken by another cluster", resolution="repeat") from error
     return Leases(cluster=cluster, public_ip=address, fqdn=fqdn, vlan=vlan, macs=macs)
+
+
+def _new_macs(plan: Plan, seen: set[Mac]) -> dict[NodeName, dict[str, Mac]]:
+    macs: dict[NodeName, dict[str, Mac]] = {}
+    for node in plan.nodes:
+        own = (PRIVATE, PUBLIC) if node.role is Role.FRONTEND else (PRIVATE,)
+        macs[node.name] = {}
+        for network in (*own, *(extra.name for extra in plan.extra)):
+            macs[node.name][network] = pool.new_mac(seen)
+            seen.add(macs[node.name][network])
+    return macs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from ipaddress import IPv4Interface
@@ -79,7 +79,7 @@ class LibvirtDriver:
         clusters = self._settings.clusters
         return IPv4Interface((clusters.gw, clusters.public_network.prefixlen))
 
-    def preflight(self) -> None:
+    def preflight(self, networks: Collection[str] = ()) -> None:
         """As in the contract."""
         from pragma_boot.driver.libvirt import preflight  # noqa: PLC0415 - only `boot` and `check site` look
 
