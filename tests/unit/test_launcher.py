@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -45,6 +46,18 @@ def test_what_is_missing_is_told_where_no_python_will_do(tmp_path: Path) -> None
     assert done.returncode == 1
     assert "lacks click" in done.stderr
     assert f"{tmp_path}/script/setup" in done.stderr
+
+
+def test_a_shim_that_leads_to_another_python_is_tried_once(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "bin").mkdir(parents=True)
+    shutil.copy(PROGRAM, home / "bin/pragma")
+    shim = tmp_path / "python3"
+    shim.write_text(f'#!/bin/sh\necho >>{tmp_path}/starts\nexec /usr/bin/python3 -S "$@"\n')
+    shim.chmod(0o755)
+    argv = ["/usr/bin/python3", "-S", str(home / "bin/pragma"), "version"]
+    subprocess.run(argv, env={"PATH": str(tmp_path)}, capture_output=True, check=False, timeout=60)
+    assert (tmp_path / "starts").read_text() == "\n"
 
 
 def test_any_python_3_can_read_it() -> None:
