@@ -84,20 +84,25 @@ def make_folder(path: Path, mode: int = 0o755) -> Path:
     return path
 
 
-def write_atomic(path: Path, data: bytes | str, mode: int = 0o644) -> None:
+def write_atomic(path: Path, data: bytes | str, mode: int = 0o644, *, durable: bool = True) -> None:
     """Replace *path* by *data* in one step: readers see the old content or the new, also after a crash.
+
+    durable: see `unfinished`.
 
     Raises PragmaError (disk full, no permission); then the old file is as it was.
     """
-    with unfinished(path, mode) as temporary:
+    with unfinished(path, mode, durable=durable) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
 @contextlib.contextmanager
-def unfinished(target: Path, mode: int = 0o644, *, verify: Callable[[Path], None] | None = None) -> Iterator[Path]:
+def unfinished(
+    target: Path, mode: int = 0o644, *, verify: Callable[[Path], None] | None = None, durable: bool = True
+) -> Iterator[Path]:
     """Give a temporary path beside *target*; publish it under the final name when the block ends well.
 
     verify: called with the complete temporary file before it is published; raises to refuse it.
+    durable: wait until the medium has it. Not needed for what is made anew when the host has crashed meanwhile.
 
     When the block or *verify* raises, the temporary file is removed and *target* is untouched. OSErrors become
     PragmaErrors that name the target.
@@ -113,9 +118,11 @@ def unfinished(target: Path, mode: int = 0o644, *, verify: Callable[[Path], None
         if verify:
             verify(temporary)
         temporary.chmod(mode)
-        _flush(temporary)
+        if durable:
+            _flush(temporary)
         temporary.replace(target)
-        _flush(target.parent)
+        if durable:
+            _flush(target.parent)
     except OSError as error:
         raise refused("write", target, error) from error
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,15 +57,23 @@ def prepare(
     for node in allocation.nodes:
         progress(Progress("prepare", node.name, "cloning the disk"))
         disks[node.name] = site.disks.clone(image, node.role, allocation.cluster, node.name)
-    with site.disks.edit(tuple(disks.values())) as guests:
-        for node, guest in zip(allocation.nodes, guests, strict=True):
-            progress(Progress("prepare", node.name, "writing its configuration"))
-            _fill(site, guest, known[sources[node.name]][0], allocation=allocation, node=node, access=access)
+
+    def fill(node: NodeAllocation, guest: Guest) -> None:
+        progress(Progress("prepare", node.name, "writing its configuration"))
+        _fill(site, guest, known[sources[node.name]][0], allocation=allocation, node=node, access=access)
+
+    with site.disks.edit(tuple(disks.values())) as guests, _workers(site) as pool:
+        for _ in pool.map(fill, allocation.nodes, guests):  # the first failure ends it: what has not begun is left out
+            pass
     profiles = [profile for profile, _ in known.values()]
     if not any(profile.legacy for profile in profiles):  # else the nodes keep keys of their own
         files.write_atomic(folder / "known_hosts", _known_hosts(allocation, access))
     kernels = {name: boot for name, source in sources.items() if (boot := known[source][1])}
     return Prepared(disks, kernels, all(map(can_report, profiles)))
+
+
+def _workers(site: Site) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(site.settings.clusters.parallel, "prepare")
 
 
 def _make_folder(site: Site, allocation: Allocation, access: Access) -> Path:
@@ -107,5 +116,5 @@ def _fill(
     folder = site.settings.site.state.cluster(allocation.cluster)
     keys = (*access.user_keys, access.cluster.public)
     document = vc_out.document(allocation, node, keys)
-    files.write_atomic(folder / "vc-out" / f"{node.name}.xml", document, 0o600)
+    files.write_atomic(folder / "vc-out" / f"{node.name}.xml", document, 0o600, durable=False)
     guest.apply(edits(profile, allocation, node, access, document))

@@ -175,17 +175,20 @@ class ApplianceGuest:
         """See `Guest.apply`."""
         if not self._session.writable:
             raise GuestError(f"{self.disk.path} is open for reading only")
+        with self._open() as handle:  # for all of it: mounting another thread's disk in between takes long
+            self._apply(handle, edits)
+
+    def _apply(self, handle: Any, edits: Sequence[Edit]) -> None:
         labels = Labels.of(self)
         if labels and not labels.known:
             edits = [*edits, Write("/.autorelabel", b"")]
-        with self._open() as handle:
-            editor = _Editor(handle, self._session.folder)
-            for edit in edits:
-                editor.edit(edit)
-            for path in editor.made if labels else ():
-                if handle.exists(path) and (label := labels.find(path, handle.lstatns(path)["st_mode"])):  # type: ignore[union-attr]
-                    handle.lsetxattr("security.selinux", label, len(label), path)
-            handle.sync()
+        editor = _Editor(handle, self._session.folder)
+        for edit in edits:
+            editor.edit(edit)
+        for path in editor.made if labels else ():
+            if handle.exists(path) and (label := labels.find(path, handle.lstatns(path)["st_mode"])):  # type: ignore[union-attr]
+                handle.lsetxattr("security.selinux", label, len(label), path)
+        handle.sync()
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[Any]:

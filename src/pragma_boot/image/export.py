@@ -54,15 +54,17 @@ def exports(disks: Mapping[Path, Partition | None], folder: Path) -> Iterator[tu
         connection.settimeout(_START_LIMIT)
         connection.recv(4096)  # the monitor's greeting: the main loop runs
         yield files
-        _quit(connection)
+        _quit(connection, process)
 
 
-def _quit(connection: socket.socket) -> None:
+def _quit(connection: socket.socket, process: subprocess.Popen[bytes]) -> None:
     """Have the daemon write what it holds, and wait until it has ended. Raises GuestError when it is not there."""
     try:
         connection.sendall(b'{"execute": "qmp_capabilities"}{"execute": "quit"}')
         while connection.recv(4096):
             pass
+        if process.stderr:  # readable when it says something, or has ended
+            select.select([process.stderr], [], [], _START_LIMIT)
     except OSError as error:
         raise GuestError(
             "qemu-storage-daemon did not end in order",

@@ -53,7 +53,7 @@ class FileDiskStore:
         try:
             make_folder(make_folder(self._root, 0o711) / cluster, 0o711)
             data = self._overlay(source)
-            with unfinished(path, 0o600) as temporary:
+            with unfinished(path, 0o600, durable=False) as temporary:  # as are the edits: see export
                 temporary.write_bytes(data)
         except BaseException:
             if fresh:
