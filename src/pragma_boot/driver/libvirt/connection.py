@@ -78,10 +78,17 @@ def _mend(error: Any) -> str:
         if is_code(error, *names):
             return mend
     if is_code(error, "VIR_ERR_SYSTEM_ERROR", "VIR_ERR_OPERATION_FAILED"):
-        known = _BY_ERRNO.get(error.get_int1() or 0)
+        known = _by_origin(error).get(error.get_int1() or 0)
         if known:
             return known
     return "'pragma check site' looks for the usual causes; libvirt's own log says more (journalctl -u libvirtd)"
+
+
+def _by_origin(error: Any) -> dict[int, str]:
+    """The mends by errno: the same number means one thing on the way to the daemon, and another inside of it."""
+    libvirt = bindings()
+    origin = {libvirt.VIR_FROM_RPC: _ON_THE_WAY, libvirt.VIR_FROM_CGROUP: _CONTROL_GROUPS}
+    return origin.get(error.get_error_domain(), {}) | _RESOURCES
 
 
 _MENDS = {
@@ -97,11 +104,18 @@ _MENDS = {
     ("VIR_ERR_OPERATION_TIMEOUT", "VIR_ERR_AGENT_UNRESPONSIVE"): "the host is busy: repeat in a while",
 }
 
-_BY_ERRNO = {
+_ON_THE_WAY = {
     errno.ENOENT: _START,
     errno.ECONNREFUSED: _START,
     errno.EACCES: _JOIN,
     errno.EPERM: _JOIN,
+}
+_CONTROL_GROUPS = dict.fromkeys(
+    (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS),
+    "libvirtd cannot use the host's control groups: look whether they are mounted as when it was started"
+    " (findmnt -R /sys/fs/cgroup), mount them again, or restart libvirtd",
+)
+_RESOURCES = {
     errno.ENOSPC: "free some disk space on the host",
     errno.ENOMEM: "the host has not enough free memory: stop something, or use less with mem=MB",
 }

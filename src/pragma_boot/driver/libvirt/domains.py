@@ -29,8 +29,8 @@ _FILTERS = {
     "VIR_CONNECT_LIST_DOMAINS_RUNNING": NodeState.ACTIVE,
     "VIR_CONNECT_LIST_DOMAINS_PAUSED": NodeState.PAUSED,
     "VIR_CONNECT_LIST_DOMAINS_SHUTOFF": NodeState.SHUTDOWN,
-    "VIR_CONNECT_LIST_DOMAINS_OTHER": NodeState.UNKNOWN,
 }
+_ALL = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +51,27 @@ class Found:
 def find(connection: Connection, site: str, cluster: ClusterName | None = None) -> list[Found]:
     """The domains of *site* (of one cluster, or all), frontends first.
 
-    Four questions to libvirt however many there are: it lists by state, names and UUIDs come along. Raises DriverError.
+    Four questions to libvirt however many there are: it lists by state, names and UUIDs come along. The last list is of
+    all: it decides who is there, and a domain that changed its state between the lists is asked for it.
+    Raises DriverError.
     """
     libvirt = bindings()
-    found: dict[str, Found] = {}
+    seen: dict[str, NodeState] = {}
     for name, state in _FILTERS.items():
-        with explained("list the domains"):
-            listed = connection.listAllDomains(getattr(libvirt, name))
-        for handle in listed:
-            owner = marks.node_of(site, handle.name(), handle.UUIDString())
-            if owner and cluster in {None, owner[0]}:
-                known = _state(handle) if state is NodeState.UNKNOWN else state
-                found[handle.name()] = Found(*owner, known, handle)  # the later look is the truer one
-    return sorted(
-        found.values(), key=lambda each: (each.cluster, str(each.node) != each.cluster, len(each.node), each.node)
-    )
+        seen |= {handle.name(): state for handle in _listed(connection, getattr(libvirt, name))}
+    found: list[Found] = []
+    for handle in _listed(connection, _ALL):
+        owner = marks.node_of(site, handle.name(), handle.UUIDString())
+        if owner and cluster in {None, owner[0]}:
+            state = seen.get(handle.name()) or _state(handle)
+            if state is not NodeState.MISSING:
+                found.append(Found(*owner, state, handle))
+    return sorted(found, key=lambda each: (each.cluster, str(each.node) != each.cluster, len(each.node), each.node))
+
+
+def _listed(connection: Connection, flags: int = _ALL) -> list[Any]:
+    with explained("list the domains"):
+        return list(connection.listAllDomains(flags))
 
 
 def read_marks(found: Found) -> marks.Marks | None:
@@ -161,10 +167,11 @@ def _press(running: Iterable[Found]) -> set[str]:
                 found.handle.shutdown()
         except PragmaError as error:
             _log.debug("%s: %s", error.message, error.details)
-        with contextlib.suppress(PragmaError), explained("look at a domain", ignore=_GONE):
-            if found.handle.isActive():
-                continue
-        gone.add(found.handle.UUIDString())
+        with contextlib.suppress(PragmaError):
+            with explained("look at a domain", ignore=_GONE):
+                if found.handle.isActive():
+                    continue
+            gone.add(found.handle.UUIDString())
     return gone
 
 
@@ -191,12 +198,13 @@ def _lifecycle(connection: Connection) -> Iterator[set[str]]:
 
 
 def _state(handle: Any) -> NodeState:
-    """The state of a domain that is in none of the usual ones."""
+    """The state of one domain; MISSING when it is gone."""
     libvirt = bindings()
     with explained("look at a domain", ignore=_GONE):
         number, _reason = handle.state()
         return {
             libvirt.VIR_DOMAIN_CRASHED: NodeState.CRASHED,
+            libvirt.VIR_DOMAIN_PAUSED: NodeState.PAUSED,
             libvirt.VIR_DOMAIN_BLOCKED: NodeState.ACTIVE,
             libvirt.VIR_DOMAIN_SHUTDOWN: NodeState.ACTIVE,  # it is being shut down; not yet off
             libvirt.VIR_DOMAIN_RUNNING: NodeState.ACTIVE,
@@ -209,11 +217,9 @@ def macs_and_marks(connection: Connection) -> tuple[set[str], list[marks.Marks]]
     """Every MAC of the host's domains, and the metadata of all sites' domains. One question for each domain."""
     from lxml import etree  # noqa: PLC0415 - listing clusters does without it
 
-    with explained("list the domains"):
-        listed = connection.listAllDomains()
     macs: set[str] = set()
     found: list[marks.Marks] = []
-    for handle in listed:
+    for handle in _listed(connection):
         with explained("read a domain", ignore=_GONE):
             root = etree.fromstring(handle.XMLDesc())
             macs |= {str(mac.get("address")).lower() for mac in root.iterfind("devices/interface/mac")}
@@ -226,9 +232,7 @@ def macs_and_marks(connection: Connection) -> tuple[set[str], list[marks.Marks]]
 def taken(connection: Connection, site: str) -> tuple[int, int]:
     """CPUs and MiB that *site*'s defined and others' running domains have been promised."""
     cpus = memory = 0
-    with explained("list the domains"):
-        listed = connection.listAllDomains()
-    for handle in listed:
+    for handle in _listed(connection):
         with explained("look at a domain", ignore=_GONE):
             _state, kib, _now, vcpus, _time = handle.info()
             if handle.isActive() or marks.node_of(site, handle.name(), handle.UUIDString()):

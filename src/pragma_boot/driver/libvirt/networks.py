@@ -28,12 +28,12 @@ def ensure_private(connection: Connection, wanted: Marks) -> None:
     if found is not None:
         _check_ours(wanted.site, found)
         if _bridge(found) != marks.bridge_name(wanted.vlan or 0):
-            _remove(found)
+            _remove(found)  # no matter if somebody just did
             found = None
     if found is None:
         with explained(f"create the network {name}"):
             found = connection.networkDefineXML(_documents().private_network_xml(wanted))
-    _activate(found)
+    activate(found)
 
 
 def ensure_public(connection: Connection, site: str, public: PublicNetwork, gateway: IPv4Interface) -> bool:
@@ -44,15 +44,15 @@ def ensure_public(connection: Connection, site: str, public: PublicNetwork, gate
     if public.kind != "nat":
         return False
     found = _find(connection, public.name)
-    new = found is None
-    if found is None:
+    addresses = None if found is None else _addresses(found)
+    if addresses is None:
         with explained(f"create the network {public.name}"):
             found = connection.networkDefineXML(_documents().nat_network_xml(site, public.name, gateway))
             found.setAutostart(True)
-    elif gateway not in _addresses(found):
+    elif gateway not in addresses:
         raise wrong_gateway(public.name, gateway)
-    _activate(found)
-    return new
+    activate(found)
+    return addresses is None
 
 
 def remove_public(connection: Connection, site: str, public: PublicNetwork) -> bool:
@@ -97,7 +97,7 @@ def marks_and_addresses(connection: Connection) -> tuple[list[Marks], set[IPv4Ad
             mine = marks.parse(root.find(f"metadata/{{{marks.URI}}}cluster"))
             if mine and marks.cluster_of(mine.site, network.name(), network.UUIDString()):
                 found.append(mine)
-            taken |= {interface.ip for interface in _addresses(network)}
+            taken |= {interface.ip for interface in _addresses_in(root)}
             taken |= {IPv4Address(host.get("ip")) for host in root.iterfind("ip/dhcp/host[@ip]") if _is_v4(host)}
             if root.find("ip/dhcp") is not None:  # none of ours: spares a question for each
                 taken |= {IPv4Address(lease["ipaddr"]) for lease in network.DHCPLeases() if lease["type"] == 0}
@@ -134,10 +134,13 @@ def _check_ours(site: str, network: Any) -> None:
         )
 
 
-def _activate(network: Any) -> None:
-    with explained(f"start the network {network.name()}"):
-        if not network.isActive():
-            network.create()
+def activate(network: Any) -> None:
+    """Start the network unless it runs; that another process does so meanwhile is no error."""
+    for ignored in (("VIR_ERR_OPERATION_INVALID",), ()):
+        with explained(f"start the network {network.name()}", ignore=ignored):
+            if not network.isActive():
+                network.create()
+            return
 
 
 def _remove(network: Any) -> None:
@@ -153,14 +156,22 @@ def _document(network: Any) -> Any:
     return etree.fromstring(network.XMLDesc())
 
 
-def _bridge(network: Any) -> str:
-    with explained(f"read the network {network.name()}"):
+def _bridge(network: Any) -> str | None:
+    """The name of the network's bridge; None when the network is gone."""
+    with explained(f"read the network {network.name()}", ignore=_GONE):
         return str(_document(network).find("bridge").get("name"))
+    return None
 
 
-def _addresses(network: Any) -> set[IPv4Interface]:
-    with explained(f"read the network {network.name()}"):
-        nodes = [node for node in _document(network).iterfind("ip") if node.get("family", "ipv4") == "ipv4"]
+def _addresses(network: Any) -> set[IPv4Interface] | None:
+    """The host's addresses in the network; None when it is gone."""
+    with explained(f"read the network {network.name()}", ignore=_GONE):
+        return _addresses_in(_document(network))
+    return None
+
+
+def _addresses_in(root: Any) -> set[IPv4Interface]:
+    nodes = [node for node in root.iterfind("ip") if node.get("family", "ipv4") == "ipv4"]
     return {IPv4Interface(f"{node.get('address')}/{node.get('prefix') or node.get('netmask') or 32}") for node in nodes}
 
 
