@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -18,18 +19,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def tiny() -> Path:
+def tiny() -> Iterator[Path]:
     """The vc-in document of the tiny image."""
-    return _image("tiny")
+    with _image("tiny") as document:
+        yield document
 
 
 @pytest.fixture(scope="session")
-def demo() -> Path:
+def demo() -> Iterator[Path]:
     """The vc-in document of the demo image."""
-    return _image("demo")
+    with _image("demo") as document:
+        yield document
 
 
-def _image(flavour: str) -> Path:
+def _image(flavour: str) -> AbstractContextManager[Path]:
     reason = unfit()
     if reason:
         pytest.skip(reason)

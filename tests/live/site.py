@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Network
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pragma_boot import accel
 from pragma_boot.config.generate import SiteFacts, site_files
+from pragma_boot.errors import ClusterBusyError
 from pragma_boot.files import StateFolder, lock
 from pragma_boot.model import ImageName
 from pragma_boot.repository import catalog
@@ -180,20 +181,40 @@ def live_site(image: Path) -> Iterator[LiveSite]:
             shutil.rmtree(site.root)
 
 
-def built_image(flavour: str) -> Path:
-    """The vc-in document of a built image (`tiny`, `demo`), made once for each state of its builder's source."""
+@contextmanager
+def built_image(flavour: str) -> Iterator[Path]:
+    """The vc-in document of a built image (`tiny`, `demo`), made once for each state of its builder's source.
+
+    It stays while the block runs; each build removes those of other states that nobody uses.
+    """
     from pragma_boot.build.builder import build_image
 
+    folder = ROOM / "images" / flavour / _source_state()
+    document = folder / flavour / f"{flavour}.xml"
+    with ExitStack() as used:
+        with lock(ROOM / f"{flavour}.lock"):
+            used.enter_context(lock(folder.with_suffix(".lock"), shared=True))
+            if not document.exists():
+                _forget_unused(folder.parent)
+                shutil.rmtree(folder, ignore_errors=True)
+                build_image(flavour, folder, ImageName(flavour))
+        yield document
+
+
+def _source_state() -> str:
     source = CHECKOUT / "src/pragma_boot/build"
     files = sorted(path for path in source.rglob("*") if path.is_file() and path.suffix != ".pyc")
-    key = sha256(b"".join(f"{path.relative_to(source)}\0".encode() + path.read_bytes() for path in files)).hexdigest()
-    room = ROOM / "images" / flavour
-    with lock(ROOM / f"{flavour}.lock"):
-        document = room / key[:16] / flavour / f"{flavour}.xml"
-        if not document.exists():
-            shutil.rmtree(room, ignore_errors=True)
-            document = build_image(flavour, room / key[:16], ImageName(flavour))
-    return document
+    return sha256(b"".join(f"{path.relative_to(source)}\0".encode() + path.read_bytes() for path in files)).hexdigest()[
+        :16
+    ]
+
+
+def _forget_unused(room: Path) -> None:
+    for folder in [path for path in room.iterdir() if path.is_dir()]:
+        held = folder.with_suffix(".lock")
+        with suppress(ClusterBusyError), lock(held, wait=0):
+            shutil.rmtree(folder)
+            held.unlink()
 
 
 @contextmanager
