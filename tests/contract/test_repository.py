@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from fakes.publisher import Publisher, Verifier, pem, rsa_key
 from fakes.repository import DISK, Folder, MemoryRepository
+from fakes.web import WebServer, web_server
 from pragma_boot.errors import ImageError, ImageNotFoundError
 from pragma_boot.model import PHASES, Progress, Role, image_name
 from pragma_boot.repository.base import Repository
+from pragma_boot.repository.cloudfront import open_cloudfront
+from pragma_boot.repository.http import HttpRepository
 from pragma_boot.repository.local import LocalRepository
 
 DEMO, BROKEN = image_name("demo"), image_name("broken")
@@ -48,9 +52,39 @@ def local_packed(tmp_path: Path) -> Case:
     return Case(LocalRepository(folder.settings, folder.locks), folder.add_gzip, offer_broken, withdraw)
 
 
-@pytest.fixture(params=[memory, local_packed])
+def http(tmp_path: Path, server: WebServer) -> Case:
+    publisher = Publisher(server, tmp_path)
+    return _published(publisher, HttpRepository(publisher.settings, publisher.locks))
+
+
+def cloudfront(tmp_path: Path, server: WebServer) -> Case:
+    publisher, key = Publisher(server, tmp_path), rsa_key()
+    Verifier(server, K1=key.public_key())
+    (tmp_path / "key.pem").write_bytes(pem(key))
+    (tmp_path / "key.pem").chmod(0o600)
+    settings = publisher.with_settings(keypair_id="K1", private_key_file=tmp_path / "key.pem")
+    return _published(publisher, open_cloudfront(settings, publisher.locks))
+
+
+def _published(publisher: Publisher, repository: HttpRepository) -> Case:
+    def withdraw(name: str) -> None:
+        publisher.withdraw(name)
+        repository.catalog()
+
+    return Case(repository, publisher.offer, publisher.offer_broken, withdraw)
+
+
+@pytest.fixture
+def server() -> Iterator[WebServer]:
+    with web_server() as running:
+        yield running
+
+
+@pytest.fixture(params=[memory, local_packed, http, cloudfront])
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
-    made: Case = request.param(tmp_path)
+    kind = request.param
+    remote = kind in (http, cloudfront)
+    made: Case = kind(tmp_path, request.getfixturevalue("server")) if remote else kind(tmp_path)
     made.offer("demo")
     return made
 

@@ -97,6 +97,14 @@ REPOSITORY_KEYS: tuple[Key, ...] = (
         only=_CLOUDFRONT,
     ),
     Key(
+        "signature_policy",
+        values.choice("canned", "wildcard"),
+        "Sign each URL for itself, or all by one policy for everything below repository_url.",
+        default="canned",
+        example="wildcard",
+        only=_CLOUDFRONT,
+    ),
+    Key(
         "url_lifetime",
         values.whole(60, 7 * 86400),
         "How long a signed URL is good for, seconds.",

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from pragma_boot.errors import PragmaError
 from pragma_boot.model import Progress, ProgressSink
 
 _PIECE = 256 * 1024
 _REPORT = 0.2  # seconds between two progress reports
+
+T = TypeVar("T")
 
 
 class StartedOverError(Exception):
@@ -25,7 +27,8 @@ class StoppedError(PragmaError):
 
 
 class Arrival:
-    """One file between its downloader (`begin`, `grow`, `finish`, `fail`) and its reader (`read`, `stop`)."""
+    """One file between its downloader (`deliver`: `begin` and `grow`, then `finish` or `fail`) and its reader (`read`,
+    `stop`)."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -64,10 +67,24 @@ class Arrival:
             self._error = error
             self._changed.notify_all()
 
+    def deliver(self, work: Callable[[Meter, Arrival], T], meter: Meter) -> T:
+        """Do the download, and tell the reader how it ended."""
+        try:
+            done = work(meter, self)
+        except BaseException as error:
+            self.fail(error)
+            raise
+        self.finish()
+        return done
+
     def stop(self) -> None:
         """The reader wants nothing more: the downloader ends at its next piece."""
         with self._changed:
             self._stopped = True
+
+    def close(self) -> None:
+        """Nobody reads or fetches any more."""
+        with self._changed:
             if self._file:
                 self._file.close()
                 self._file = None

@@ -26,7 +26,7 @@ def read(path: Path, directory: Path) -> Catalog:
 
     Raises RepositoryError when the file is missing, unreadable or larger than SIZE_LIMIT.
     """
-    parsed = parse(_content(path), directory, str(path), absolute=True)
+    parsed = parse(content(path), directory, str(path), absolute=True)
     entries, warnings = [], list(parsed.warnings)
     for entry in parsed.entries:
         wrong = _unusable(entry.path)
@@ -76,8 +76,15 @@ def add(path: Path, directory: Path, name: ImageName, document: Path, locks: Pat
             resolution="choose another folder for the image",
         )
     with files.lock(locks / "catalog.lock"):
-        kept = _others(_content(path), name) if path.exists() else []
+        kept = _others(content(path), name) if path.exists() else []
         files.write_atomic(path, b"".join(one + b"\n" for one in [*kept, line.encode()]))
+
+
+def remove(path: Path, name: ImageName, locks: Path) -> None:
+    """Take an image out of the catalog; everything else stays as it is. Raises as `add`."""
+    with files.lock(locks / "catalog.lock"):
+        if path.exists():
+            files.write_atomic(path, b"".join(one + b"\n" for one in _others(content(path), name)))
 
 
 def _unusable(document: Path) -> str | None:
@@ -92,7 +99,8 @@ def _others(data: bytes, name: ImageName) -> Iterable[bytes]:
     return [line for line in lines if line.partition(b",")[0].strip() != name.encode()]
 
 
-def _content(path: Path) -> bytes:
+def content(path: Path) -> bytes:
+    """A catalog file's bytes. Raises RepositoryError as `read` does."""
     try:
         with path.open("rb") as file:
             data = file.read(SIZE_LIMIT + 1)

@@ -22,7 +22,8 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 from pragma_boot import log
 from pragma_boot.errors import ImageError, PragmaError, RepositoryError
 from pragma_boot.model import shorten
-from pragma_boot.repository.web import Access, Request, StatusError, TransientError, Tries, Web, read_all, retry_after
+from pragma_boot.repository.patience import StatusError, TransientError, Tries, retry_after
+from pragma_boot.repository.web import Access, Request, Web, read_all
 
 _log = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from there, if the server still offers the same object; a strong ETag or a past 
 from __future__ import annotations
 
 import errno
-import hashlib
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,8 +24,9 @@ from pragma_boot import files
 from pragma_boot.errors import ImageError, PragmaError, RepositoryError
 from pragma_boot.repository.address import shown
 from pragma_boot.repository.arrival import Arrival, Meter
-from pragma_boot.repository.record import Digest, Partial, Place, Record, boot_id
-from pragma_boot.repository.web import PIECE, Reply, TransientError, Tries, Web, timestamp
+from pragma_boot.repository.patience import TransientError, Tries, timestamp
+from pragma_boot.repository.record import Digest, Hashes, Partial, Place, Record, boot_id
+from pragma_boot.repository.web import PIECE, Reply, Web
 
 _log = logging.getLogger(__name__)
 
@@ -40,16 +41,20 @@ _ASK = "ask whoever publishes the repository"
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What to fetch, and where to. size, digest: what it must be, as a manifest tells.
+    """What to fetch, and where to.
 
-    room: bytes that are needed on the same file system beside the file, for what is made of it.
+    size, digest: what it must be, as a manifest tells. limit: the most bytes that it may have.
+    beside: how many further bytes are needed on the same file system per byte of it, for what is made of it.
+    verify: called with the complete file before it gets its name; raises to refuse it.
     """
 
     url: str
     target: Path
     size: int | None = None
     digest: Digest | None = None
-    room: int = 0
+    limit: int | None = None
+    beside: float = 0
+    verify: Callable[[Path], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +75,11 @@ def download(web: Web, item: Item, meter: Meter | None = None, arrival: Arrival 
     (not what it must be; nothing is kept) or PragmaError (no space, no permission).
     """
     place = Place(item.target)
-    try:
-        files.make_folder(item.target.parent)
-        if meter and files.is_locked(place.lock):
-            meter.tell("another command is fetching it")
-        with files.lock(place.lock):
-            done = _Task(web, item, place, meter, arrival).run()
-    except BaseException as error:
-        if arrival:
-            arrival.fail(error)
-        raise
-    if arrival:
-        arrival.finish()
-    return done
+    files.make_folder(item.target.parent)
+    if meter and files.is_locked(place.lock):
+        meter.tell("another command is fetching it")
+    with files.lock(place.lock):
+        return _Task(web, item, place, meter, arrival).run()
 
 
 class _Task:
@@ -90,7 +87,7 @@ class _Task:
 
     def __init__(self, web: Web, item: Item, place: Place, meter: Meter | None, arrival: Arrival | None) -> None:
         self._web, self._item, self._place, self._meter, self._arrival = web, item, place, meter, arrival
-        self._hashes = _Hashes(item.digest)
+        self._hashes = Hashes(item.digest)
         self._moved = self._told = False
         self._called = shown(item.url)
 
@@ -211,7 +208,7 @@ class _Task:
 
     def _receive(self, reply: Reply, partial: Partial, have: int) -> None:
         total = partial.total if partial.total is not None else self._item.size
-        self._check_room(0 if total is None else total - have)
+        self._check_room(have, total or 0)
         part = self._place.part
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -237,6 +234,7 @@ class _Task:
                 self._refuse_pages(piece)
             if total is not None and position + len(piece) > total:
                 raise _WrongError(f"{self._called} is longer than it should be", resolution=_ASK)
+            self._check_limit(position + len(piece))
             _write_all(descriptor, piece)
             self._hashes.add(piece)
             position += len(piece)
@@ -271,23 +269,41 @@ class _Task:
                 f"{self._called} is not what its checksums were made of", details=digest,
                 resolution=f"repeat later; if it stays so, {_ASK} to write the manifest anew",
             )  # fmt: skip
+        if item.verify:
+            self._verify(item.verify)
         with files.unfinished(item.target) as temporary:
             part.replace(temporary)
         self._place.drop_part()
         return self._place.note(record)
 
+    def _verify(self, verify: Callable[[Path], None]) -> None:
+        try:
+            verify(self._place.part)
+        except PragmaError:
+            self._place.drop_part()
+            raise
+
     def _record(self, partial: Partial, size: int) -> Record:
         digests = self._hashes.values()
         return Record(self._called, size, 0, partial.etag, partial.modified, digests)
 
-    def _check_room(self, coming: int) -> None:
+    def _check_room(self, have: int, total: int) -> None:
         free = files.free_bytes(self._item.target.parent)
-        needed = coming + self._item.room
+        needed = total - have + int(total * self._item.beside)
         if free < needed:
             raise PragmaError(
                 f"no room to fetch {self._called}",
                 details=f"{self._item.target.parent} has {free // _MIB} MiB free, {-(-needed // _MIB)} MiB are needed",
                 resolution="free some space there, or choose another repository_dir in site_conf.conf",
+            )
+
+    def _check_limit(self, size: int) -> None:
+        limit = self._item.limit
+        if limit is not None and size > limit:
+            self._place.drop_part()
+            raise ImageError(
+                f"{self._called} is larger than {limit // 1024} KiB",
+                resolution="see that it is what its name says, and repository_url in site_conf.conf",
             )
 
     def _refuse_pages(self, piece: bytes) -> None:
@@ -307,33 +323,6 @@ class _Task:
 
 class _WrongError(ImageError):
     """The object is not what it must be; one more try from its begin is worth it."""
-
-
-class _Hashes:
-    """sha256, and the manifest's own digest, of what has arrived so far."""
-
-    def __init__(self, digest: Digest | None) -> None:
-        self._names = {"sha256", digest.algorithm} if digest else {"sha256"}
-        self._clear()
-
-    def _clear(self) -> None:
-        self.position = 0
-        self._running = {name: hashlib.new(name, usedforsecurity=False) for name in sorted(self._names)}
-
-    def add(self, piece: bytes) -> None:
-        for running in self._running.values():
-            running.update(piece)
-        self.position += len(piece)
-
-    def over(self, path: Path, size: int) -> None:
-        """Begin anew with the first *size* bytes of a file. Raises OSError."""
-        self._clear()
-        with path.open("rb", buffering=0) as file:
-            while self.position < size and (piece := file.read(min(PIECE, size - self.position))):
-                self.add(piece)
-
-    def values(self) -> dict[str, str]:
-        return {name: running.hexdigest() for name, running in self._running.items()}
 
 
 def _conditions(record: Record | None, partial: Partial | None, have: int) -> dict[str, str]:

@@ -29,6 +29,7 @@ ALGORITHMS = ("md5", "sha1", "sha256", "sha512", "blake2b")
 """Digests that a manifest may name."""
 
 _NAME_LIMIT = 200
+_PIECE = 1024 * 1024
 _T = TypeVar("_T", "Record", "Partial")
 
 
@@ -42,7 +43,8 @@ class Digest:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A complete file. url: without secrets. mtime_ns: the file's. digests: by algorithm; sha256 is always there."""
+    """A complete file. name: in its folder. url: without secrets. mtime_ns: the file's. digests: by algorithm, sha256
+    among them."""
 
     url: str
     size: int
@@ -50,6 +52,7 @@ class Record:
     etag: str = ""
     modified: str = ""
     digests: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
 
     def has(self, size: int | None, digest: Digest | None) -> bool:
         """Whether the file is of that size and digest; False when the digest is not known."""
@@ -69,6 +72,7 @@ class Partial:
     modified: str = ""
     durable: int = 0
     boot: str = ""
+    name: str = ""
 
 
 class Place:
@@ -91,6 +95,14 @@ class Place:
         """The lock of whoever fetches it."""
         return self._beside(".lock")
 
+    @classmethod
+    def recorded(cls, state: Path) -> tuple[Place, ...]:
+        """The files whose state is kept in the folder *state*."""
+        parts = [_read(file, Partial) for file in state.glob("*.part.json")]
+        whole = [_read(file, Record) for file in state.glob("*.json")]
+        names = {found.name for found in (*parts, *whole) if found and found.name and "/" not in found.name}
+        return tuple(cls(state.parent / name) for name in sorted(names))
+
     def record(self) -> Record | None:
         """What is known of the file, when it is there and still what was fetched."""
         record = _read(self._beside(".json"), Record)
@@ -103,7 +115,8 @@ class Place:
 
     def note(self, record: Record) -> Record:
         """Keep what is known; the file's time is taken from it as it is now. Raises PragmaError."""
-        seen = replace(record, mtime_ns=self.target.stat().st_mtime_ns, size=self.target.stat().st_size)
+        status = self.target.stat()
+        seen = replace(record, mtime_ns=status.st_mtime_ns, size=status.st_size, name=self.target.name)
         self._write(".json", seen)
         return seen
 
@@ -149,7 +162,38 @@ class Place:
 
     def _write(self, suffix: str, value: Record | Partial) -> None:
         files.make_folder(self._state.parent)
-        files.write_atomic(self._beside(suffix), json.dumps(asdict(value), indent=1) + "\n")
+        files.write_atomic(
+            self._beside(suffix), json.dumps(asdict(value) | {"name": self.target.name}, indent=1) + "\n"
+        )
+
+
+class Hashes:
+    """sha256, and the manifest's own digest, of what has arrived so far."""
+
+    def __init__(self, digest: Digest | None) -> None:
+        self._names = {"sha256", digest.algorithm} if digest else {"sha256"}
+        self._clear()
+
+    def _clear(self) -> None:
+        self.position = 0
+        self._running = {name: hashlib.new(name, usedforsecurity=False) for name in sorted(self._names)}
+
+    def add(self, piece: bytes) -> None:
+        """Go on with these bytes."""
+        for running in self._running.values():
+            running.update(piece)
+        self.position += len(piece)
+
+    def over(self, path: Path, size: int) -> None:
+        """Begin anew with the first *size* bytes of a file. Raises OSError."""
+        self._clear()
+        with path.open("rb", buffering=0) as file:
+            while self.position < size and (piece := file.read(min(_PIECE, size - self.position))):
+                self.add(piece)
+
+    def values(self) -> dict[str, str]:
+        """The digests so far, by algorithm, in hexadecimal."""
+        return {name: running.hexdigest() for name, running in self._running.items()}
 
 
 def boot_id() -> str:
@@ -167,5 +211,5 @@ def _read(path: Path, kind: type[_T]) -> _T | None:
         made = kind(**found)
     except (OSError, ValueError, TypeError):
         return None
-    expected = {"url": str, "etag": str, "modified": str}
-    return made if all(isinstance(getattr(made, name), type_) for name, type_ in expected.items()) else None
+    texts = (made.url, made.etag, made.modified, made.name)
+    return made if all(isinstance(text, str) for text in texts) else None

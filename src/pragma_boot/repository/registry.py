@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from pragma_boot.config.settings import RepositorySettings
-from pragma_boot.errors import ConfigError, Fault, NotAvailableError
+from pragma_boot.errors import ConfigError, Fault
 from pragma_boot.repository.base import Repository
 
 CLASSES = ("local", "http", "cloudfront", "clonezilla")
@@ -16,18 +16,25 @@ CLASSES = ("local", "http", "cloudfront", "clonezilla")
 def open_repository(settings: RepositorySettings, locks: Path) -> Repository:
     """The site's repository; *locks* is the folder of lock files.
 
-    Raises NotAvailableError for a class that this version does not have, ConfigError for a name that is none.
+    Raises ConfigError for a name that is no class's.
     """
     wanted = settings.repository_class
     if wanted == "local":
         from pragma_boot.repository.local import LocalRepository  # noqa: PLC0415 - the fast commands open no repository
 
         return LocalRepository(settings, locks)
-    if wanted in CLASSES:
-        raise NotAvailableError(
-            f"repository class {wanted} is not available in this version",
-            resolution="set repository_class to 'local' in site_conf.conf, and copy the images to this machine",
-        )
+    if wanted == "http":
+        from pragma_boot.repository.http import HttpRepository  # noqa: PLC0415
+
+        return HttpRepository(settings, locks)
+    if wanted == "cloudfront":
+        from pragma_boot.repository.cloudfront import open_cloudfront  # noqa: PLC0415
+
+        return open_cloudfront(settings, locks)
+    if wanted == "clonezilla":
+        from pragma_boot.repository.clonezilla.repository import ClonezillaRepository  # noqa: PLC0415
+
+        return ClonezillaRepository(settings, locks)
     near = get_close_matches(wanted, CLASSES, 1)
     fault = Fault(
         "site_conf.conf repository_class",

@@ -9,8 +9,9 @@ from typing import BinaryIO, Protocol
 
 from pragma_boot.errors import ImageError
 from pragma_boot.repository.address import shown
+from pragma_boot.repository.patience import TransientError, Tries
 from pragma_boot.repository.probe import refused
-from pragma_boot.repository.web import PIECE, Reply, TransientError, Tries, Web
+from pragma_boot.repository.web import PIECE, Reply, Web
 
 
 class Reader(Protocol):

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import email.utils
 import logging
-import random
+import re
 import ssl
-import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -24,6 +22,15 @@ from urllib.parse import urljoin, urlsplit
 from pragma_boot import log
 from pragma_boot.errors import PragmaError, RepositoryError
 from pragma_boot.repository.address import addresses, check_redirect, shown, without_user
+from pragma_boot.repository.patience import (
+    Patience,
+    StatusError,
+    TransientError,
+    Tries,
+    retry_after,
+    timestamp,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
@@ -36,6 +43,7 @@ PIECE = 1024 * 1024
 REDIRECTS = 5
 """How many redirects are followed."""
 
+_CODE = re.compile(rb"<Code>([A-Za-z]{1,64})</Code>")  # how object stores tell it
 _BODY = 4096  # of an error's body
 _GIVEN_BACK = (200, 206, 304, 416)
 _BODILESS = (304, 416)
@@ -45,57 +53,6 @@ _REACH = (
     "see that this machine reaches the server (proxies are taken from http_proxy, https_proxy and no_proxy), and"
     " repository_url in site_conf.conf; then repeat"
 )
-
-
-class TransientError(RepositoryError):
-    """The server or the network failed in a way that may be over soon. *wait*: seconds that the server asked for."""
-
-    wait: float | None = None
-
-
-class StatusError(RepositoryError):
-    """The server refused for good. *status*: the HTTP status."""
-
-    status = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long failures are borne; seconds. *attempts* in a row without a byte of progress are the end."""
-
-    attempts: int = 6
-    first: float = 1.0
-    most: float = 60.0
-    asked: float = 900.0
-    connect: float = 20.0
-    read: float = 60.0
-    sleep: Callable[[float], None] = time.sleep
-
-
-QUICK = Patience(attempts=1, connect=5.0, read=10.0)
-"""For questions that the cache can answer, too."""
-
-
-class Tries:
-    """Failures in a row of one task, and the pause after each: 2ⁿ seconds with jitter, or what the server asks."""
-
-    def __init__(self, patience: Patience) -> None:
-        self._patience, self._count = patience, 0
-
-    def progressed(self) -> None:
-        """Something was achieved: failures before do not count any more."""
-        self._count = 0
-
-    def failed(self, error: TransientError) -> None:
-        """Wait before the next attempt; raises *error* when there shall be none."""
-        self._count += 1
-        asked = error.wait
-        if self._count >= self._patience.attempts or (asked is not None and asked > self._patience.asked):
-            raise error
-        backoff = min(self._patience.first * 2 ** (self._count - 1), self._patience.most)
-        pause = asked if asked is not None else backoff * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-        _log.info("%s (%s): trying again in %.1f s", error.message, error.details, pause)
-        self._patience.sleep(pause)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,10 +145,11 @@ class Web:
         self._ca_file, self._resolve = ca_file, resolve
         self._pools: dict[str, PoolManager] = {}
 
-    def with_patience(self, patience: Patience) -> Web:
-        """The same client, which bears failures as long as that."""
-        other = copy.copy(self)
-        other.patience = patience
+    def hasty(self, attempts: int = 1) -> Web:
+        """The same client with little patience, for what a person waits for or the cache can answer, too."""
+        other, own = copy.copy(self), self.patience
+        connect, read = min(own.connect, 5.0), min(own.read, 15.0)
+        other.patience = replace(own, attempts=min(own.attempts, attempts), connect=connect, read=read)
         return other
 
     @contextlib.contextmanager
@@ -316,7 +274,7 @@ class Web:
             )  # fmt: skip
             transient.wait = retry_after(reply.headers)
             raise transient
-        raise _refusal(reply)
+        raise _refusal(reply, body)
 
 
 def read_all(reply: Reply, limit: int) -> bytes:
@@ -332,29 +290,6 @@ def read_all(reply: Reply, limit: int) -> bytes:
     return bytes(body)
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that ``Retry-After`` asks for, as a number or a date; None without it."""
-    text = headers.get("retry-after", "").strip()
-    seconds = whole_number(text)
-    if seconds is not None:
-        return float(seconds)
-    date = timestamp(text)
-    return None if date is None else max(0.0, date - time.time())
-
-
-def whole_number(text: str | None) -> int | None:
-    """A header's number; None when it is none."""
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 20 else None
-
-
-def timestamp(text: str) -> float | None:
-    """A header's date in seconds since 1970; None when it is none."""
-    try:
-        return email.utils.parsedate_to_datetime(text).timestamp()
-    except (TypeError, ValueError):
-        return None
-
-
 def _same_host(one: str, other: str) -> bool:
     return urlsplit(one)[:2] == urlsplit(other)[:2]
 
@@ -368,13 +303,15 @@ def _joined(base: str, where: str, public: str) -> str:
         ) from error
 
 
-def _refusal(reply: Reply) -> StatusError:
+def _refusal(reply: Reply, body: bytes) -> StatusError:
     mend = {
         401: "the server wants a user and a password: write them into repository_url (https://user:password@host/…)",
         403: "see that this machine may read the repository, and that the object is there",
         404: "see that the object is there, and repository_url in site_conf.conf",
     }.get(reply.status, "see the server's log, and repository_url in site_conf.conf")
-    refused = StatusError(f"{reply.url} cannot be had", details=f"HTTP status {reply.status}", resolution=mend)
+    code = _CODE.search(body)
+    details = f"HTTP status {reply.status}" + (f" ({code[1].decode(errors='replace')})" if code else "")
+    refused = StatusError(f"{reply.url} cannot be had", details=details, resolution=mend)
     refused.status = reply.status
     return refused
 

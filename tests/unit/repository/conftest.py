@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from fakes.web import WebServer, web_server
-from pragma_boot.repository.web import Patience, Web
+from pragma_boot.repository.patience import Patience
+from pragma_boot.repository.web import Web
 
 
 @pytest.fixture

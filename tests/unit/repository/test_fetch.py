@@ -15,8 +15,9 @@ from pragma_boot.errors import ImageError, PragmaError, RepositoryError
 from pragma_boot.model import Progress
 from pragma_boot.repository.arrival import Arrival, Meter, StartedOverError
 from pragma_boot.repository.fetch import Item, download
+from pragma_boot.repository.patience import Patience, StatusError, TransientError
 from pragma_boot.repository.record import Digest, Place
-from pragma_boot.repository.web import Patience, StatusError, TransientError, Web
+from pragma_boot.repository.web import Web
 
 MIB = 1024 * 1024
 DATA = random.Random(1).randbytes(4 * MIB + 77)
@@ -27,6 +28,9 @@ SHA256 = Digest("sha256", hashlib.sha256(DATA).hexdigest())
 @pytest.fixture
 def item(server: WebServer, tmp_path: Path) -> Item:
     return Item(server.put("/vc/disk.img", DATA), tmp_path / "vc" / "disk.img")
+
+
+QUIET = Meter("demo", lambda _: None)
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -262,7 +266,7 @@ def test_two_processes_make_one_download(server: WebServer, item: Item) -> None:
 
 def test_no_room_is_said_before_the_first_byte(web: Web, server: WebServer, item: Item) -> None:
     with pytest.raises(PragmaError, match="no room"):
-        download(web, Item(item.url, item.target, room=1 << 60))
+        download(web, Item(item.url, item.target, beside=1e12))
     assert leftovers(item.target.parent) in ([], ["disk.img.part.json"])
 
 
@@ -320,7 +324,7 @@ def together(web: Web, item: Item, arrival: Arrival) -> bytes:
 
     def fetch() -> None:
         try:
-            download(web, item, None, arrival)
+            arrival.deliver(lambda meter, to: download(web, item, meter, to), QUIET)
         except PragmaError as error:
             errors.append(error)
 
@@ -345,7 +349,7 @@ def test_a_reader_follows_the_download(web: Web, item: Item) -> None:
 def test_a_reader_does_not_notice_a_cut(web: Web, server: WebServer, item: Item) -> None:
     server.fail("/vc/disk.img", Fault(cut=MIB), Fault(cut=MIB))
     arrival = Arrival()
-    thread = threading.Thread(target=download, args=(web, item, None, arrival))
+    thread = threading.Thread(target=arrival.deliver, args=(lambda meter, to: download(web, item, meter, to), QUIET))
     thread.start()
     assert b"".join(arrival.read()) == DATA
     thread.join()

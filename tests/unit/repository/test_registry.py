@@ -5,6 +5,7 @@ import pytest
 
 from fakes.repository import Folder
 from pragma_boot.errors import ConfigError, NotAvailableError
+from pragma_boot.repository.http import HttpRepository
 from pragma_boot.repository.local import LocalRepository
 from pragma_boot.repository.registry import open_repository
 
@@ -18,7 +19,14 @@ def test_local_is_the_class_that_there_is(folder: Folder) -> None:
     assert isinstance(open_repository(folder.settings, folder.locks), LocalRepository)
 
 
-@pytest.mark.parametrize("name", ["http", "cloudfront", "clonezilla"])
+def test_remote_classes_open_without_a_request(folder: Folder, tmp_path: Path) -> None:
+    others = {"repository_url": "http://127.0.0.1:1", "keypair_id": "K", "private_key_file": tmp_path / "none.pem"}
+    for name in ("http", "cloudfront"):
+        settings = replace(folder.settings, repository_class=name, others=others)
+        assert isinstance(open_repository(settings, folder.locks), HttpRepository)
+
+
+@pytest.mark.parametrize("name", ["clonezilla"])
 def test_classes_of_later_versions_are_refused_with_a_mend(folder: Folder, name: str) -> None:
     with pytest.raises(NotAvailableError, match=f"{name} is not available") as caught:
         open_repository(replace(folder.settings, repository_class=name), folder.locks)

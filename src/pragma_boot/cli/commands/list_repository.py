@@ -11,6 +11,8 @@ from pragma_boot.cli.session import Session
 def _run(session: Session, *, json: bool) -> None:
     catalog = session.site.catalog()
     session.warn(*catalog.warnings)
+    for note in catalog.notes:
+        session.note(note)
     session.out(render.as_json(render.catalog_json(catalog)) if json else render.catalog_list(catalog))
 
 
