@@ -1,0 +1,225 @@
+"""Disks as Clonezilla saves them: made with Debian's partclone and sfdisk, or streams written by hand."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SECTOR = 512
+MIB = 1024 * 1024
+
+PACKERS = {
+    "gz": ["gzip", "-1c"],
+    "bz2": ["bzip2", "-1c"],
+    "xz": ["xz", "-0c"],
+    "lzma": ["lzma", "-1c"],
+    "zst": ["zstd", "-qc"],
+    "lz4": ["lz4", "-qc"],
+    "lzo": ["lzop", "-c"],
+    "lzip": ["lzip", "-1c"],
+    "lrz": ["lrzip", "-qo", "-"],
+    "uncomp": ["cat"],
+}
+"""The packers' programs by the ending of their files."""
+
+
+def run(*argv: object, stdin: bytes | None = None) -> bytes:
+    done = subprocess.run([str(word) for word in argv], input=stdin, capture_output=True, check=False)
+    assert done.returncode == 0, f"{argv}: {done.stderr.decode(errors='replace')}"
+    return done.stdout
+
+
+def sparse(path: Path, size: int) -> Path:
+    with path.open("xb") as file:
+        file.truncate(size)
+    return path
+
+
+@dataclass
+class Part:
+    """A partition of a disk to be: size in MiB, sfdisk's type, what makes its content."""
+
+    size: int
+    type: str
+    make: Callable[[Path], None] | None = None
+    file_system: str = ""
+    extra: str = ""
+    start: int = 0
+    sectors: int = 0
+
+
+@dataclass
+class Saver:
+    """Makes a disk of parts in *folder* and saves it the way Clonezilla's ocs-sr does, as device *name*."""
+
+    folder: Path
+    parts: Sequence[Part]
+    label: str = "dos"
+    size: int = 0
+    name: str = "vda"
+    disk: Path = field(init=False)
+    image: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.disk = self.folder / "disk.raw"
+        self.image = self.folder / "image"
+        self.image.mkdir()
+        types = [part.type for part in self.parts]
+        primary = self.parts[: types.index("5") + 1] if "5" in types else self.parts
+        size = self.size or sum(part.size for part in primary) + 8
+        sparse(self.disk, size * MIB)
+        script = f"label: {self.label}\nunit: sectors\n"
+        for number, part in self.numbered():
+            script += f"{self.disk}{number} : size={part.size}MiB, type={part.type}{part.extra}\n"
+        run("sfdisk", "-q", "--wipe", "never", self.disk, stdin=script.encode())
+        self._locate()
+        for part in self.parts:
+            if part.make:
+                file = sparse(self.folder / "part.raw", part.sectors * SECTOR)
+                part.make(file)
+                self._put(file, part)
+                file.unlink()
+
+    def _locate(self) -> None:
+        rows = [line for line in run("sfdisk", "-d", self.disk).decode().splitlines() if "start=" in line]
+        for part, row in zip(self.parts, rows, strict=True):
+            fields = dict(text.replace(" ", "").split("=", 1) for text in row.split(": ", 1)[1].split(",")[:2])
+            part.start, part.sectors = int(fields["start"]), int(fields["size"])
+
+    def _put(self, file: Path, part: Part) -> None:
+        argv = ["dd", f"if={file}", f"of={self.disk}", "bs=1M", "conv=notrunc,sparse", "oflag=seek_bytes"]
+        run(*argv, f"seek={part.start * SECTOR}", "status=none")
+
+    def device(self, number: int) -> str:
+        return f"{self.name}p{number}" if self.name[-1].isdigit() else f"{self.name}{number}"
+
+    def save(self, packing: str = "gz", split: int = 0, options: Iterable[str] = ()) -> Path:
+        """Fill the image directory; returns it. split: bytes of a chunk."""
+        self.save_table()
+        saved = []
+        for number, part in self.numbered():
+            if part.file_system == "swap":
+                ident = run("blkid", "-p", "-O", part.start * SECTOR, "-s", "UUID", "-o", "value", self.disk)
+                label = run("blkid", "-p", "-O", part.start * SECTOR, "-s", "LABEL", "-o", "value", self.disk)
+                text = f'UUID="{ident.decode().strip()}"\nLABEL="{label.decode().strip()}"\n'
+                (self.image / f"swappt-{self.device(number)}.info").write_text(text)
+            elif part.file_system:
+                self.save_part(self.device(number), part.file_system, self.cut(part), packing, split, options)
+                saved.append(self.device(number))
+        (self.image / "parts").write_text(" ".join(saved) + "\n")
+        return self.image
+
+    def numbered(self) -> list[tuple[int, Part]]:
+        if self.label == "gpt":
+            return list(enumerate(self.parts, 1))
+        extended = next((index for index, part in enumerate(self.parts) if part.type == "5"), len(self.parts))
+        return [
+            (index + 1 if index <= extended else index + 4 - extended, part) for index, part in enumerate(self.parts)
+        ]
+
+    def save_table(self) -> None:
+        write = lambda name, data: (self.image / name).write_bytes(data)  # noqa: E731
+        raw, dump = self.disk.read_bytes(), run("sfdisk", "-d", self.disk).decode()
+        for number, part in reversed(self.numbered()):
+            dump = dump.replace(f"{self.disk}{number} ", f"/dev/{self.device(number)} ")
+            if part.type == "5":
+                write(f"{self.device(number)}-ebr", raw[part.start * SECTOR :][:SECTOR])
+        write("disk", f"{self.name}\n".encode())
+        write(f"{self.name}-pt.sf", dump.encode())
+        kind = "gpt" if self.label == "gpt" else "msdos"
+        text = (
+            f"Model: Virtio Block Device (virtblk)\nDisk /dev/{self.name}: {len(raw) // SECTOR}s\n"
+            f"Sector size (logical/physical): 512B/512B\nPartition Table: {kind}\nDisk Flags:\n"
+        )
+        write(f"{self.name}-pt.parted", text.encode())
+        write(f"{self.name}-mbr", raw[:SECTOR])
+        if self.label == "gpt":
+            write(f"{self.name}-gpt-1st", raw[: 34 * SECTOR])
+        else:
+            write(f"{self.name}-hidden-data-after-mbr", raw[SECTOR : min(part.start for part in self.parts) * SECTOR])
+
+    def cut(self, part: Part) -> Path:
+        file = self.folder / "part.raw"
+        file.unlink(missing_ok=True)
+        argv = ["dd", f"if={self.disk}", f"of={file}", "bs=1M", "conv=sparse", "iflag=skip_bytes,count_bytes"]
+        run(*argv, f"skip={part.start * SECTOR}", f"count={part.sectors * SECTOR}", "status=none")
+        with file.open("r+b") as opened:
+            opened.truncate(part.sectors * SECTOR)
+        return file
+
+    def save_part(
+        self, device: str, file_system: str, file: Path, packing: str, split: int, options: Iterable[str]
+    ) -> None:
+        name = self.image / f"{device}.{file_system}-ptcl-img.{packing}"
+        if file_system == "dd":
+            stream = file.read_bytes()
+        else:
+            program = {"ext2": "extfs", "ext3": "extfs", "ext4": "extfs"}.get(file_system, file_system)
+            log = self.folder / "partclone.log"
+            stream = run(f"partclone.{program}", "-c", "-s", file, "-o", "-", "-L", log, "-q", "-F", *options)
+        packed = run(*PACKERS[packing], stdin=stream)
+        if not split:
+            name.write_bytes(packed)
+        for number, at in enumerate(range(0, len(packed) if split else 0, split or 1)):
+            suffix = chr(ord("a") + number // 26) + chr(ord("a") + number % 26)
+            name.with_name(f"{name.name}.{suffix}").write_bytes(packed[at : at + split])
+
+
+# ------------------------------------------------------------------------------------------------- streams by hand
+
+
+def crc(data: bytes, before: int = 0xFFFFFFFF) -> int:
+    return zlib.crc32(data, before ^ 0xFFFFFFFF) ^ 0xFFFFFFFF
+
+
+def stream_1(device: bytes, used: Sequence[int], block: int = 512) -> bytes:
+    """A stream of format 0001 of the *used* blocks of *device*; its checksums say nothing, as they did then."""
+    total = len(device) // block
+    head = b"partclone-image".ljust(15, b"\0") + b"EXTFS".ljust(15, b"\0") + b"0001" + bytes(2)
+    head += struct.pack("<IQQQ", block, len(device), total, len(used))
+    chosen = set(used)
+    bitmap = bytes(1 if number in chosen else 0 for number in range(total))
+    body = b"".join(device[number * block :][:block] + b"\xde\xad\xbe\xef" for number in sorted(used))
+    return head.ljust(4160, b"\0") + bitmap + b"BiTmAgIc" + body
+
+
+def stream_2(
+    device: bytes, used: Sequence[int], block: int = 512, mode: int = 0x20, per_check: int = 4, reseed: bool = True
+) -> bytes:
+    """A stream of format 0002 with any checksum mode."""
+    import xxhash
+
+    total = len(device) // block
+    size = {0: 0, 0x20: 4, 0x30: 8, 0x31: 16}[mode]
+    head = struct.pack(
+        "<16s14s4sH16sQQQQI", b"partclone-image", b"0.3.47", b"0002", 0xC0DE, b"EXTFS", len(device), total,
+        len(used), len(used), block,
+    )  # fmt: skip
+    head += struct.pack("<IHHHHIBB", 18, 2, 64, mode, size, per_check, reseed, 1)
+    head += struct.pack("<I", crc(head))
+    bits = sum(1 << number for number in used).to_bytes(-(-total // 8), "little")
+    out = [head, bits, struct.pack("<I", crc(bits))]
+    make = {0x20: None, 0x30: xxhash.xxh64, 0x31: xxhash.xxh3_128}.get(mode)
+    data, pending = b"", 0
+
+    def check() -> bytes:
+        if mode == 0x20:
+            return struct.pack("<I", crc(data))
+        return make(data).digest()[::-1] if make else b""
+
+    for number in sorted(used):
+        piece = device[number * block :][:block]
+        out.append(piece)
+        data, pending = data + piece, pending + 1
+        if size and pending == per_check:
+            out.append(check())
+            pending = 0
+            data = b"" if reseed else data
+    if pending and size:
+        out.append(check())
+    return b"".join(out)
