@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
-from pragma_boot.cluster import naming, undo, waiting
+from pragma_boot.cluster import further, naming, undo, waiting
 from pragma_boot.cluster.plan import Sizes, check_architecture, make_plan
 from pragma_boot.cluster.site import Site
 from pragma_boot.cluster.store import exists
@@ -115,10 +115,14 @@ def _look(site: Site, request: BootRequest) -> Image:
                 f"{option}= is not available with the {site.driver.info.name} driver of this site",
                 resolution=f"boot without {option}=",
             )
+    networks = further.check(site, request.options)
     image = site.repository.describe(request.image)
     check_architecture(image, platform.machine())
     site.repository.cached(image)
-    site.driver.preflight()
+    if networks:
+        site.driver.preflight(networks)
+    else:
+        site.driver.preflight()
     _log.info("Requesting %d CPUs", request.cpus)
     return image
 
@@ -151,6 +155,8 @@ def _set_aside(site: Site, request: BootRequest, image: Image, steps: undo.Undo,
         site.store.record_allocation(allocation)
     computes = ", ".join(node.name for node in allocation.computes)
     _log.info("Allocated cluster %s with compute nodes: %s", allocation.cluster, computes)
+    for nic in allocation.frontend.nics[2:]:
+        _log.info("Network %s: addresses from %s", nic.network, nic.address)
     return allocation
 
 
@@ -202,6 +208,7 @@ def _decide(
         raise exists(identity.cluster)
     private = image.private_network or settings.private_network
     plan = make_plan(identity.cluster, image.name, _sizes(site, request, image), private, request.keys)
+    plan = further.add(site, plan, request.options, used)
     place(plan, _free(site))  # for its refusal; the driver places again
     return identity, plan
 
@@ -209,13 +216,17 @@ def _decide(
 def _free(site: Site) -> Capacity:
     """The engine's free capacity less what other boots, that are under way, have been promised already."""
     capacity = site.driver.capacity()
-    there = site.driver.survey()
-    promised = [
-        node
+    under_way = [
+        record.allocation
         for record in site.store.all()
         if record.allocation and record.state is ClusterState.ALLOCATED and site.store.is_locked(record.name)
-        for node in record.allocation.nodes
-        if node.name not in there.get(record.name, {})
+    ]
+    there = site.driver.survey() if under_way else {}
+    promised = [
+        node
+        for allocation in under_way
+        for node in allocation.nodes
+        if node.name not in there.get(allocation.cluster, {})
     ]
     return Capacity(
         tuple(_less(host, [node for node in promised if node.host == host.host]) for host in capacity.hosts)

@@ -9,6 +9,7 @@ from pragma_boot.cluster import view
 from pragma_boot.cluster.site import Site, open_site
 from pragma_boot.config.settings import Settings
 from pragma_boot.errors import Fault, FaultsError, PragmaError
+from pragma_boot.network.extra import ADD, can_name
 
 _LITTLE_SPACE = 1 << 30
 """Bytes; below it a node's disk soon fills up."""
@@ -33,8 +34,15 @@ def check_site(settings: Settings) -> tuple[Fault, ...]:
 
 
 def _driver(site: Site) -> Iterator[Fault]:
-    site.driver.preflight()
-    return iter(())
+    networks = site.settings.clusters.networks
+    for name in networks:
+        if not can_name(name):
+            mend = "name it in additional_interfaces with up to 15 of a-z, 0-9 and '_', a letter first"
+            yield Fault(f"network {name}", "nodes cannot be on it: its name cannot be an interface's", mend)
+    if site.driver.info.options >= {ADD}:
+        site.driver.preflight(tuple(networks))
+    else:
+        site.driver.preflight()
 
 
 def _repository(site: Site) -> Iterator[Fault]:

@@ -21,6 +21,8 @@ from pragma_boot.driver.base import DriverInfo
 from pragma_boot.errors import DriverError
 from pragma_boot.files import StateFolder
 from pragma_boot.model import (
+    PRIVATE,
+    PUBLIC,
     REPORT_MARK,
     Allocation,
     Capacity,
@@ -44,7 +46,10 @@ from pragma_boot.model import (
 )
 
 _Engine = dict[str, dict[str, Any]]
-"""Cluster → {"vlan", "public_ip", "image", "nodes": {node → {"role", "state", "host", "cpus", "memory", "macs"}}}."""
+"""Cluster → {"vlan", "public_ip", "image", "nodes": {node → {"role", "state", "host", "cpus", "memory", "macs", …}}}.
+
+extra: name and address on each further network.
+"""
 
 
 def _go_on(_step: str) -> None:
@@ -57,7 +62,7 @@ class MemoryDriver:
     hosts: name → (CPUs, memory in MiB). silent: nodes that never report to be ready on their console.
     """
 
-    info = DriverInfo("memory", has_console=True, direct_kernel=True)
+    info = DriverInfo("memory", has_console=True, direct_kernel=True, options=frozenset({"add-iface", "enable-ent"}))
 
     def __init__(
         self,
@@ -112,6 +117,7 @@ class MemoryDriver:
             vlans=frozenset(cluster["vlan"] for cluster in engine.values()),
             macs=frozenset(Mac(mac) for node in nodes for mac in node["macs"]),
             clusters=frozenset(ClusterName(name) for name in engine),
+            extra=frozenset((name, IPv4Address(address)) for node in nodes for name, address in node["extra"]),
         )
 
     def public_side(self) -> PublicSide:
@@ -223,6 +229,7 @@ def _record(node: NodeAllocation) -> dict[str, Any]:
         "cpus": node.cpus,
         "memory": node.memory_mib,
         "macs": [nic.mac for nic in node.nics],
+        "extra": [(nic.network, str(nic.address.ip)) for nic in node.nics if nic.network not in (PRIVATE, PUBLIC)],
     }
 
 

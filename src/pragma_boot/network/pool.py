@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 from pragma_boot.errors import CapacityError
 from pragma_boot.model import Mac
@@ -27,6 +27,16 @@ def free_vlan(pool: Collection[int], taken: Collection[int]) -> int:
         f"all {len(pool)} VLANs of the site are in use",
         resolution="clean a cluster that is no longer needed ('pragma list cluster'), or add ids to 'vlans'",
     )
+
+
+def free_run(network: IPv4Network, count: int, taken: Iterable[IPv4Address]) -> IPv4Address | None:
+    """The lowest host address of *network* that begins *count* free ones in a row; None when there are not so many."""
+    start, last = int(network.network_address) + 1, int(network.broadcast_address) - 1
+    for held in sorted(int(address) for address in taken if address in network):
+        if held - start >= count:
+            break
+        start = max(start, held + 1)
+    return IPv4Address(start) if start + count - 1 <= last else None
 
 
 def new_mac(taken: Collection[Mac], random: Callable[[int], bytes] = os.urandom) -> Mac:
