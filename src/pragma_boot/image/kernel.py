@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 from pragma_boot.errors import GuestError
+from pragma_boot.files import unfinished
 from pragma_boot.image.base import Guest
 from pragma_boot.model import KernelBoot
 
@@ -46,8 +47,9 @@ class _Menu:
 
 
 def find_kernel(guest: Guest, folder: Path) -> KernelBoot | None:
-    """Copy the image's default kernel and initrd into *folder* (there already); None when in any doubt.
+    """Copy the image's default kernel and initrd into *folder*; None when in any doubt.
 
+    folder: there already, and for this state of this image alone: what is in it is not copied again.
     The command line returned always has ``console=ttyS0``, so that the console's log tells what a node does.
     The copies are 0644: QEMU's own user reads them. Raises GuestError when they cannot be copied.
     """
@@ -57,15 +59,19 @@ def find_kernel(guest: Guest, folder: Path) -> KernelBoot | None:
     if not guest.exists(entry.kernel) or (entry.initrd and not guest.exists(entry.initrd)):
         return None
     kernel, initrd = folder / "kernel", folder / "initrd"
-    guest.export(entry.kernel, kernel)
-    kernel.chmod(0o644)
+    _copy(guest, entry.kernel, kernel)
     if not _is_kernel(kernel):
         kernel.unlink()
         return None
     if entry.initrd:
-        guest.export(entry.initrd, initrd)
-        initrd.chmod(0o644)
+        _copy(guest, entry.initrd, initrd)
     return KernelBoot(kernel, initrd if entry.initrd else None, " ".join(_with_console(entry.arguments)))
+
+
+def _copy(guest: Guest, path: str, target: Path) -> None:
+    if not target.is_file():  # a node that starts just now may read it: it is never written again
+        with unfinished(target, 0o644) as temporary:
+            guest.export(path, temporary)
 
 
 def default_entry(guest: Guest) -> BootEntry | None:
