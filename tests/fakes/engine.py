@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
 from pragma_boot.config.settings import Accel, ClusterSettings, LibvirtSettings, PublicNetwork
+from pragma_boot.files import lock
 from pragma_boot.model import (
     Allocation,
     ClusterName,
@@ -41,6 +45,22 @@ CLUSTERS = ClusterSettings(
     parallel=4,
 )
 LIBVIRT = LibvirtSettings(("qemu:///system",), PublicNetwork("nat", "drv-public"), Accel.AUTO, True, CLUSTERS)
+
+
+@contextmanager
+def engine_room() -> Iterator[Path]:
+    """A folder for tests on real libvirt, where QEMU's own user can read; one test run at a time has it.
+
+    It is the same each time, so that its site can release what a run that was killed has left.
+    """
+    room = Path("/var/tmp/pragma_boot-tests/engine")
+    with lock(room.with_suffix(".lock")):
+        shutil.rmtree(room, ignore_errors=True)
+        room.mkdir(parents=True)
+        try:
+            yield room
+        finally:
+            shutil.rmtree(room)
 
 
 def plan(cluster: str, computes: int = 1, *, cpus: int = 1, memory_mib: int = 32) -> Plan:

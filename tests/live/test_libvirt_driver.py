@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 from lxml import etree
 
-from fakes.engine import LIBVIRT, EmptyDisks, leases, plan
+from fakes.engine import LIBVIRT, EmptyDisks, engine_room, leases, plan
 from pragma_boot.driver.libvirt.connection import connect
 from pragma_boot.driver.libvirt.driver import LibvirtDriver
 from pragma_boot.files import StateFolder
@@ -54,13 +53,14 @@ class Bench:
 
 @pytest.fixture
 def bench() -> Iterator[Bench]:
-    folder = Path(tempfile.mkdtemp(prefix="drv-live-", dir="/var/tmp"))
-    folder.chmod(0o755)  # QEMU runs as its own user
-    driver = LibvirtDriver(LIBVIRT, StateFolder(folder / "state"))
-    yield Bench(driver, EmptyDisks(folder), connect("qemu:///system"))
-    driver.release(C)
-    driver.tear_down()
-    shutil.rmtree(folder)
+    with engine_room() as folder:
+        driver = LibvirtDriver(LIBVIRT, StateFolder(folder / "state"))
+        driver.release(C)
+        try:
+            yield Bench(driver, EmptyDisks(folder), connect("qemu:///system"))
+        finally:
+            driver.release(C)
+            driver.tear_down()
 
 
 @pytest.fixture
