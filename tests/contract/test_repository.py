@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from fakes.drive import FakeDrive
 from fakes.publisher import Publisher, Verifier, pem, rsa_key
 from fakes.repository import DISK, Folder, MemoryRepository
+from fakes.saved_images import DrivePublisher, WebPublisher
 from fakes.web import WebServer, web_server
 from pragma_boot.errors import ImageError, ImageNotFoundError
 from pragma_boot.model import PHASES, Progress, Role, image_name
 from pragma_boot.repository.base import Repository
+from pragma_boot.repository.clonezilla.repository import ClonezillaRepository
 from pragma_boot.repository.cloudfront import open_cloudfront
 from pragma_boot.repository.http import HttpRepository
 from pragma_boot.repository.local import LocalRepository
@@ -80,11 +83,33 @@ def server() -> Iterator[WebServer]:
         yield running
 
 
-@pytest.fixture(params=[memory, local_packed, http, cloudfront])
+def clonezilla_web(tmp_path: Path, server: WebServer) -> Case:
+    publisher = WebPublisher(server, tmp_path)
+    repository = ClonezillaRepository(publisher.settings, tmp_path / "locks")
+    return Case(repository, publisher.offer, publisher.offer_broken, publisher.withdraw)
+
+
+def clonezilla_drive(tmp_path: Path, drive: tuple[FakeDrive, str]) -> Case:
+    publisher = DrivePublisher(*drive, tmp_path)
+    repository = ClonezillaRepository(publisher.settings, tmp_path / "locks")
+    return Case(repository, publisher.offer, publisher.offer_broken, publisher.withdraw)
+
+
+@pytest.fixture
+def drive() -> Iterator[tuple[FakeDrive, str]]:
+    fake = FakeDrive()
+    with fake.running() as url:
+        yield fake, url
+
+
+SERVERS = {http: "server", cloudfront: "server", clonezilla_web: "server", clonezilla_drive: "drive"}
+"""The fixture that a kind of repository needs."""
+
+
+@pytest.fixture(params=[memory, local_packed, http, cloudfront, clonezilla_web, clonezilla_drive])
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
-    kind = request.param
-    remote = kind in (http, cloudfront)
-    made: Case = kind(tmp_path, request.getfixturevalue("server")) if remote else kind(tmp_path)
+    kind, fixture = request.param, SERVERS.get(request.param)
+    made: Case = kind(tmp_path, request.getfixturevalue(fixture)) if fixture else kind(tmp_path)
     made.offer("demo")
     return made
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import struct
 import subprocess
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 SECTOR = 512
 MIB = 1024 * 1024
@@ -223,3 +225,56 @@ def stream_2(
     if pending and size:
         out.append(check())
     return b"".join(out)
+
+
+# -------------------------------------------------------------------------------------------------- images by hand
+
+
+def small_disk(data: bytes) -> bytes:
+    """A disk of one partition, which begins at sector 64 and holds *data* (whole sectors)."""
+    entry = struct.pack("<B3sB3sII", 0x80, b"\1\1\0", 0x83, b"\xfe\xff\xff", 64, len(data) // SECTOR)
+    boot = b"\xeb\x63\x90boot".ljust(446, b"\7") + entry.ljust(64, b"\0") + b"\x55\xaa"
+    return boot + b"gap".ljust(63 * SECTOR, b"\0") + data + bytes(4 * SECTOR)
+
+
+def small_image(
+    disk: bytes, stream: bytes | None = None, name: str = "vda", file_system: str = "dd"
+) -> dict[str, bytes]:
+    """The files of an image directory of a `small_disk`. stream: what was saved of the partition, else all of it."""
+    data = disk[64 * SECTOR : -4 * SECTOR]
+    dump = (
+        f"label: dos\nlabel-id: 0x07070707\ndevice: /dev/{name}\nunit: sectors\nsector-size: 512\n\n"
+        f"/dev/{name}1 : start=          64, size= {len(data) // SECTOR}, type=83, bootable\n"
+    )
+    parted = (
+        f"Disk /dev/{name}: {len(disk) // SECTOR}s\nSector size (logical/physical): 512B/512B\nPartition Table: msdos\n"
+    )
+    return {
+        "disk": f"{name}\n".encode(),
+        "parts": f"{name}1\n".encode(),
+        f"{name}-pt.sf": dump.encode(),
+        f"{name}-pt.parted": parted.encode(),
+        f"{name}-mbr": disk[:SECTOR],
+        f"{name}-hidden-data-after-mbr": disk[SECTOR : 64 * SECTOR],
+        f"{name}1.{file_system}-ptcl-img.gz": gzip.compress(data if stream is None else stream, 1),
+    }
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def make_iso(folder: Path, target: Path, name: str = "centos7") -> Path:
+    """An ISO as gen-rec-iso makes them: the image directory *folder* below /home/partimag, and something else."""
+    argv = ["xorriso", "-as", "mkisofs", "-quiet", "-R", "-J", "-l", "-iso-level", "3", "-V", "T", "-graft-points"]
+    run(*argv, "-o", target, f"/home/partimag/{name}/={folder}/", f"/live/filesystem.squashfs={folder / 'parts'}")
+    return target
+
+
+def iso_of(files: Mapping[str, bytes], work: Path, name: str = "centos7") -> bytes:
+    with TemporaryDirectory(dir=work) as room:
+        folder = write_files(Path(room) / "image", files)
+        return make_iso(folder, Path(room) / "image.iso", name).read_bytes()

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from pragma_boot.model import shorten
 from pragma_boot.repository.clonezilla.iso import Iso
-from pragma_boot.repository.clonezilla.source import Content, Source, refused
+from pragma_boot.repository.clonezilla.source import Content, Source, Window, refused
 from pragma_boot.repository.source import FileSource
 
 TEXT_LIMIT = 4 * 1024 * 1024
@@ -114,7 +114,7 @@ def from_folder(path: Path) -> ImageDirectory:
 
 def from_iso(source: Source) -> ImageDirectory:
     """The one image directory in an ISO of Clonezilla. Raises ImageError when there is none, or several."""
-    iso = Iso(source)
+    iso = Iso(Window(source))
     parent = iso.find("home", "partimag")
     folders = [entry for entry in iso.list(parent) if entry.is_directory] if parent else []
     images = []

@@ -131,7 +131,8 @@ class ClonezillaRepository:
                 raise self._not_found(image.name)
             restored = self._restore(offers.look(self._remote, image.name, folder), restored, progress)
             made = vc_in.load(self._document(image.name), image.name)
-            ready = self._ready(made, restored)
+            same = (made.frontend, made.compute) == (image.frontend, image.compute)
+            ready = self._ready(image if same else made, restored)
         if ready is None:
             raise ImageError(f"image {image.name} was changed while it was restored", resolution="repeat the command")
         return ready
