@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
-from typing import NewType
+from typing import NewType, Protocol
 
 from pragma_boot.errors import CapacityError, UsageError
 
@@ -147,11 +148,15 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class LocalDisk:
-    """A read-only source disk on this machine, verified and of a *probed* format. Size is the virtual one."""
+    """A read-only source disk on this machine, verified and of a *probed* format. Size is the virtual one.
+
+    volume: where it is not here but on a volume of the site; *path* is for messages then, and *size* 0.
+    """
 
     path: Path
     format: DiskFormat
     size: int
+    volume: VolumeSource | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +174,13 @@ class LocalImage:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """One node's own writable disk: an overlay (or clone) over *backing*."""
+    """One node's own writable disk: an overlay (or clone) over *backing*; or *volume*, and *path* for messages then."""
 
     node: NodeName
     path: Path
     format: DiskFormat
     backing: LocalDisk
+    volume: VolumeSource | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -442,6 +448,25 @@ ProgressSink = Callable[[Progress], None]
 
 def no_progress(_: Progress) -> None:
     """The sink for callers that do not watch."""
+
+
+# -------------------------------------------------------------------------------------------------------------- volumes
+
+
+class Volumes(Protocol):
+    """Volumes of a site that nodes' disks are made on (zvols of a NAS): a driver has them, a disk store uses them.
+
+    Each call raises DriverError with what went wrong on the volume's host.
+    """
+
+    def clone(self, source: VolumeSource, cluster: ClusterName, node: NodeName) -> tuple[VolumeSource, int]:
+        """Make a node's own volume without copying, and have the node use it; replaces a leftover. Size in bytes."""
+
+    def mapped(self, volume: VolumeSource, size: int) -> AbstractContextManager[Path]:
+        """Have a volume as a block device of this machine while the block runs; unmapped for sure after it."""
+
+    def look(self, source: VolumeSource) -> AbstractContextManager[tuple[Path, int]]:
+        """Have a clone of an image's volume as a block device, and its size; gone after the block."""
 
 
 # ------------------------------------------------------------------------------------------------------------- catalogs

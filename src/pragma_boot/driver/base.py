@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from pragma_boot.errors import NotAvailableError
 from pragma_boot.model import (
     Allocation,
     Capacity,
@@ -29,6 +30,7 @@ from pragma_boot.model import (
     Plan,
     ProgressSink,
     PublicSide,
+    Volumes,
     no_progress,
 )
 
@@ -40,6 +42,10 @@ class DriverInfo:
     wants_disks: `deploy` needs a prepared disk for each node (else vc-out travels some other way).
     assigns_names: the engine chooses node names itself.
     assigns_addresses: the engine chooses addresses and MACs itself; leases are then empty.
+    assigns_macs: the engine chooses MACs itself, addresses are leased; leased MACs are then not used.
+    sends_disks: `deploy` copies the disks to the hosts, where `diskdir` is then; `release` removes the copies.
+    has_volumes: images may be on volumes of the site; `volumes` handles them.
+    refused_names: a regular expression of names that the engine cannot give to a cluster.
     has_console: `console_log` gives a file for each node that runs.
     direct_kernel: `deploy` can start a node's kernel without the image's boot loader.
     options: names of optional command line features that it has: `add-iface`, `enable-ent`, `ipop`. With the first
@@ -50,6 +56,10 @@ class DriverInfo:
     wants_disks: bool = True
     assigns_names: bool = False
     assigns_addresses: bool = False
+    assigns_macs: bool = False
+    sends_disks: bool = False
+    has_volumes: bool = False
+    refused_names: str = ""
     has_console: bool = False
     direct_kernel: bool = False
     options: frozenset[str] = frozenset()
@@ -108,7 +118,10 @@ class Driver(Protocol):
         """Start the nodes that do not run, frontend first; idempotent. Raises DriverError."""
 
     def status(self, cluster: ClusterName) -> Mapping[NodeName, NodeStatus]:
-        """The cluster's nodes as the engine tells; empty when it knows none. Read-only."""
+        """The cluster's nodes as the engine tells; empty when it knows none. Read-only.
+
+        An engine that defines nodes in `allocate` tells them from then on, as shut down.
+        """
 
     def survey(self) -> Mapping[ClusterName, Mapping[NodeName, NodeStatus]]:
         """Every cluster of ours at this site, in one look; read-only; cheap with a thousand clusters."""
@@ -125,3 +138,14 @@ class Driver(Protocol):
         Leaves no domain, network, NVRAM or snapshot. Disks and folders are their makers' to remove.
         Raises DriverError that names what could not be removed; everything else is gone then.
         """
+
+    def volumes(self) -> Volumes:
+        """What handles the site's volumes. Raises NotAvailableError where `DriverInfo.has_volumes` is not set."""
+
+
+def no_volumes(info: DriverInfo) -> NotAvailableError:
+    """The error of a driver without volumes."""
+    return NotAvailableError(
+        f"images on volumes are not available with the {info.name} driver",
+        resolution="use an image whose disks are files",
+    )

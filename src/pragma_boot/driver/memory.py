@@ -17,7 +17,7 @@ from typing import Any
 from pragma_boot import files
 from pragma_boot.config.settings import ClusterSettings
 from pragma_boot.driver import placing
-from pragma_boot.driver.base import DriverInfo
+from pragma_boot.driver.base import DriverInfo, no_volumes
 from pragma_boot.errors import DriverError
 from pragma_boot.files import StateFolder
 from pragma_boot.model import (
@@ -42,6 +42,7 @@ from pragma_boot.model import (
     ProgressSink,
     PublicSide,
     Role,
+    Volumes,
     no_progress,
 )
 
@@ -192,6 +193,10 @@ class MemoryDriver:
         if cluster in self._read():
             with self._step(f"release {cluster}: network") as engine:
                 engine.pop(cluster, None)
+
+    def volumes(self) -> Volumes:
+        """As in the contract."""
+        raise no_volumes(self.info)
 
     def set_state(self, cluster: ClusterName, node: NodeName, state: NodeState, step: str = "") -> None:
         """Say what has become of a node: for tests, `crashed` for instance."""

@@ -6,7 +6,7 @@ from pragma_boot.config.settings import Settings
 from pragma_boot.driver.base import Driver
 from pragma_boot.errors import NotAvailableError
 
-AVAILABLE = ("libvirt",)
+AVAILABLE = ("libvirt", "kvm_rocks")
 """Drivers for sites. `memory` is there, too: for tests, it runs nothing."""
 
 
@@ -20,6 +20,10 @@ def open_driver(settings: Settings) -> Driver:
         from pragma_boot.driver.memory import MemoryDriver  # noqa: PLC0415 - only the chosen driver is loaded
 
         return MemoryDriver(settings.site.state, settings.clusters)
+    if name == "kvm_rocks" and settings.kvm_rocks:
+        from pragma_boot.driver.kvm_rocks.driver import KvmRocksDriver  # noqa: PLC0415
+
+        return KvmRocksDriver(settings.kvm_rocks, settings.site.state, settings.site.temp_directory)
     if name != "libvirt" or settings.libvirt is None:
         raise NotAvailableError(
             f"site_ve_driver {name!r} is not available yet",

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,16 +95,6 @@ def as_raw(source: LocalDisk, scratch: Path) -> Iterator[Path]:
             resolution=f"see that the image is sound and that there is space in {scratch}",
         )
         yield copy
-
-
-def batched(extents: Iterable[Extent], most: int) -> Iterator[Extent]:
-    """The same blocks in extents of at most *most* blocks."""
-    for extent in extents:
-        for done in itertools.count(0, most):
-            if done >= extent.count:
-                break
-            offset = None if extent.offset is None else extent.offset + done * BLOCK
-            yield Extent(extent.start + done, min(most, extent.count - done), offset)
 
 
 def _data(descriptor: int) -> Iterator[tuple[int, int]]:

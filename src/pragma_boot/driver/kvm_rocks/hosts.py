@@ -26,8 +26,7 @@ _SIZES = 'for path; do if [ -f "$path" ]; then stat -c %s "$path"; else echo -; 
 _REMOVE = """
 status=0
 for path; do
-    rm -f -- "$path" "$path.unfinished" || status=1
-    rmdir -- "$(dirname -- "$path")" 2>/dev/null || :
+    rm -f -- "$path" "$path.unfinished" "$path.unfinished.log" || status=1
 done
 exit $status
 """
@@ -79,7 +78,7 @@ class Hosts:
         return [int(word) if word.isdigit() else None for word in words]
 
     def remove(self, host: str, paths: Sequence[str]) -> None:
-        """Remove files, and their folder when it is empty then; no error when they are gone. Raises DriverError."""
+        """Remove files; no error when they are gone. Raises DriverError."""
         if paths:
             self.run(host, _REMOVE, *paths)
 

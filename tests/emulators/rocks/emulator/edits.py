@@ -123,6 +123,18 @@ def set_host_cpus(call: Call) -> None:
         node.cpus = number
 
 
+@command("set host attr", "{host}... {attr} {value} [attr=string] [value=string]")
+def set_host_attr(call: Call) -> None:
+    """An attribute of hosts themselves; it goes with the host."""
+    attr, value = call.positional("attr", "value")
+    if not call.args:
+        raise AbortError("must supply host")
+    if not attr or not value:
+        raise AbortError("must supply attr and value")
+    for node in resolve(call.state, call.args):
+        node.attrs[attr] = value
+
+
 @command("set host boot", "{host}... [action=string]")
 def set_host_boot(call: Call) -> None:
     """What hosts do at their next start."""
