@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .emulator import machines
+from .emulator.main import serve
 from .emulator.model import Dataset, State
 from .emulator.reference import reference
 from .emulator.store import Store
@@ -84,6 +85,10 @@ class RocksSite:
         """Run one of the site's programs to its end."""
         done = subprocess.run([self.bin / program, *words], input=stdin, capture_output=True, check=False)
         return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def call(self, *words: str) -> Ran:
+        """A call of `rocks` within this process: the same, without the time that a program takes to start."""
+        return Ran(*serve(Store(self.folder), words))
 
     def state(self) -> State:
         """The site as it is now; changing it changes nothing."""

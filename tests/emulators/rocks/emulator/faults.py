@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ class Fault:
     no_unmap: bool = False
 
 
-def meet(folder: Path, program: str, words: list[str]) -> Fault:
+def meet(folder: Path, program: str, words: Sequence[str]) -> Fault:
     """The rule that acts on this call, or one without effects. Counts the call for all rules."""
     rules = _rules(folder)
     if not rules:

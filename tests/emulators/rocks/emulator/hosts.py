@@ -43,6 +43,8 @@ def _meant(state: State, name: str) -> list[Node]:
     lower = name.lower()
     if lower.startswith("select "):
         return []
+    if lower.startswith("rack"):
+        return _rack(state, lower)
     if same := [node for node in state.nodes if node.name.lower() == lower]:
         return same
     if lower == "localhost":
@@ -53,8 +55,6 @@ def _meant(state: State, name: str) -> list[Node]:
     appliance = next((appliance for appliance in state.appliances if appliance.name == lower), None)
     if appliance:
         return [node for node in state.nodes if node.membership == appliance.membership]
-    if lower.startswith("rack"):
-        return _rack(state, lower)
     return _by_address(state, lower) or _unknown(state, name)
 
 

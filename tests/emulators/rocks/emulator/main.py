@@ -25,16 +25,19 @@ Answer = tuple[int, str, str]
 
 def main() -> int:
     """Run one command of `rocks`."""
-    started = time.monotonic()
-    store = Store(find(sys.argv[0]))
-    words = sys.argv[1:]
-    fault = meet(store.folder, "rocks", words)
-    status, out, err = answer(store, words, fault)
+    status, out, err = serve(Store(find(sys.argv[0])), sys.argv[1:])
     sys.stdout.write(out)
     sys.stderr.write(err)
-    sys.stdout.flush()
-    store.log(program="rocks", argv=words, rc=status, stdout=out, stderr=err, seconds=time.monotonic() - started)
     return status
+
+
+def serve(store: Store, words: Sequence[str]) -> Answer:
+    """One call of the program, its log entry included."""
+    started = time.monotonic()
+    status, out, err = answer(store, words, meet(store.folder, "rocks", words))
+    seconds = time.monotonic() - started
+    store.log(program="rocks", argv=list(words), rc=status, stdout=out, stderr=err, seconds=seconds)
+    return status, out, err
 
 
 def answer(store: Store, words: Sequence[str], fault: Fault) -> Answer:
