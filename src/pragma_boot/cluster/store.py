@@ -239,9 +239,13 @@ def exists(name: str) -> ClusterExistsError:
 
 def _open(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_BUSY, isolation_level=None)
-    connection.row_factory = sqlite3.Row
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.executescript(_SCHEMA + leases.SCHEMA)
+    try:
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.executescript(_SCHEMA + leases.SCHEMA)
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 
