@@ -32,12 +32,17 @@ class FakeDisks:
         self.root = root
         self.before_step = before_step
         self.guests: dict[str, FakeGuest] = {}
+        self.made: dict[str, set[Path]] = {}
+
+    def backing_files(self) -> frozenset[Path]:
+        return frozenset(path for paths in self.made.values() for path in paths)
 
     def clone(self, image: LocalImage, role: Role, cluster: str, node: NodeName) -> Disk:
         path = self.root / cluster / f"{node}.qcow2"
         self.before_step(f"clone {node}")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("overlay")
+        self.made.setdefault(cluster, set()).add(image.for_role(role).path)
         return Disk(node, path, DiskFormat.QCOW2, image.for_role(role))
 
     @contextmanager

@@ -112,7 +112,7 @@ class FakeSite:
         ]
         return Catalog(tuple(entries), self.warnings)
 
-    def sync(self, *, dry_run: bool, progress: ProgressSink) -> SyncReport:
+    def sync(self, *, dry_run: bool, prune: bool, progress: ProgressSink) -> SyncReport:
         if not dry_run:
             self._fail()
         return SyncReport(self.outcomes or tuple(ImageOutcome(ImageName(name), "fresh") for name in self.images))

@@ -37,7 +37,7 @@ class Command(click.Command):
 
     words: what calls it ("list cluster"). summary: one line, an imperative. body: further paragraphs of its help.
     run: called with the session and one keyword per row; may return an exit status.
-    keeps_log: whether it changes something, so that it writes a log without being asked.
+    keeps_log: whether it changes something, so that it writes a log without being asked; a name: always that file.
     tail: whether what follows ``--`` is a command for somewhere else; *run* gets it as keyword `tail`.
     examples: (command line, what it does). notes: for callers of older versions; in docs/commands.md only.
     """
@@ -52,7 +52,7 @@ class Command(click.Command):
         examples: Sequence[tuple[str, str]],
         body: Sequence[str] = (),
         notes: Sequence[str] = (),
-        keeps_log: bool = False,
+        keeps_log: bool | str = False,
         tail: bool = False,
     ) -> None:
         super().__init__(words.rpartition(" ")[2], params=[*rows, *COMMON], callback=run, add_help_option=False)

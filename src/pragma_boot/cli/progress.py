@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
+from pragma_boot.cli.rate import Rates
 from pragma_boot.log import masked, printable
 from pragma_boot.model import Progress, ProgressSink, no_progress
 
@@ -56,17 +57,19 @@ class PlainProgress:
         self._stream, self._clock = stream, clock
         self._began = clock()
         self._lines: dict[str, _Line] = {}
+        self._rates = Rates()
         self._lock = threading.Lock()
 
     def __call__(self, step: Progress) -> None:
         with self._lock:
             now = self._clock()
+            self._rates.take(step, now)
             last = self._lines.get(step.subject)
             if last and not _worth_a_line(last.step, step, now - last.written):
                 return
             self._lines[step.subject] = _Line(step, now)
             with contextlib.suppress(OSError, ValueError):  # nobody reads any more: the work goes on
-                self._stream.write(f"[{now - self._began:5.1f}s] {_sentence(step)}\n")
+                self._stream.write(f"[{now - self._began:5.1f}s] {_sentence(step, self._rates.text(step))}\n")
                 self._stream.flush()
 
 
@@ -78,9 +81,10 @@ def _worth_a_line(last: Progress, step: Progress, since: float) -> bool:
     return since >= COUNT_PAUSE and last.done != step.done
 
 
-def _sentence(step: Progress) -> str:
+def _sentence(step: Progress, rate: str) -> str:
     word, text = worded(step)
-    return " ".join(part for part in (f"{printable(step.subject)}: {word}", text, counted(step)) if part)
+    rate = rate and f"({rate})"
+    return " ".join(part for part in (f"{printable(step.subject)}: {word}", text, counted(step), rate) if part)
 
 
 def worded(step: Progress) -> tuple[str, str]:
@@ -114,12 +118,14 @@ class _Board:
     steps: dict[str, Progress | None]
     since: dict[str, float] = field(default_factory=dict)
     ended: dict[str, float] = field(default_factory=dict)
+    rates: Rates = field(default_factory=Rates)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, step: Progress) -> None:
         with self.lock:
             now = time.monotonic()
             self.steps[step.subject] = step
+            self.rates.take(step, now)
             self.since.setdefault(step.subject, now)
             if worded(step)[0].rstrip(":") in ("ready", "failed"):
                 self.ended.setdefault(step.subject, now)
@@ -159,6 +165,7 @@ def table(board: _Board) -> Table:
             word, text = worded(step)
             known = step.done is not None and bool(step.total)
             meter = ProgressBar(total=step.total, completed=step.done or 0, width=20) if known else Text(counted(step))
+            text = " ".join(part for part in (text, board.rates.text(step)) if part)
             state = Text(word, style=_STYLES.get(word.rstrip(":"), "cyan"))
             grid.add_row(clock, name, state, Text(text, no_wrap=True, overflow="ellipsis"), meter)
     return grid

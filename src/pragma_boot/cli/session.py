@@ -30,8 +30,10 @@ class Session:
         self.quiet = False
         self.logfile: Path | None = None
 
-    def begin(self, words: str, *, keeps_log: bool, logfile: Path | None, loglevel: str, quiet: bool) -> None:
-        """Set logging up: to *logfile*, else to a new file of log_directory for commands that keep a log.
+    def begin(self, words: str, *, keeps_log: bool | str, logfile: Path | None, loglevel: str, quiet: bool) -> None:
+        """Set logging up: to *logfile*, else to a file of log_directory for commands that keep a log.
+
+        keeps_log: that file's name, or True for a new one each time.
 
         Raises PragmaError when *logfile* cannot be written, ConfigError when log_directory must be known and is not.
         """
@@ -39,7 +41,7 @@ class Session:
         log.set_up(logfile, loglevel)
         self.logfile = logfile
         if keeps_log and not logfile:
-            self._default_log(words, loglevel)
+            self._default_log(keeps_log if isinstance(keeps_log, str) else "", words, loglevel)
         if self.logfile:
             _log.info("%s", shlex.join(["pragma", *self.argv]))
 
@@ -75,8 +77,9 @@ class Session:
         with contextlib.suppress(OSError):  # nobody listens any more: the work goes on
             sys.stderr.write(f"pragma: {kind}: {log.printable(text)}\n")
 
-    def _default_log(self, words: str, loglevel: str) -> None:
-        path = log.default_logfile(self.site.log_directory(), words.replace(" ", "-"))
+    def _default_log(self, name: str, words: str, loglevel: str) -> None:
+        folder = self.site.log_directory()
+        path = folder / name if name else log.default_logfile(folder, words.replace(" ", "-"))
         try:
             log.set_up(path, loglevel)
         except PragmaError as error:

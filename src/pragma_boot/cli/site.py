@@ -60,8 +60,8 @@ class SiteAccess(Protocol):
     def catalog(self) -> Catalog:
         """See repository.base.Repository.catalog."""
 
-    def sync(self, *, dry_run: bool, progress: ProgressSink) -> SyncReport:
-        """See repository.base.Repository.sync."""
+    def sync(self, *, dry_run: bool, prune: bool, progress: ProgressSink) -> SyncReport:
+        """See cluster.sync.sync."""
 
     def check(self) -> tuple[Fault, ...]:
         """Everything that is wrong with the site, the configuration's faults included; never raises ConfigError."""
@@ -149,8 +149,10 @@ class ConfiguredSite:
     def catalog(self) -> Catalog:
         return self.site.repository.catalog()
 
-    def sync(self, *, dry_run: bool, progress: ProgressSink) -> SyncReport:
-        return self.site.repository.sync(dry_run=dry_run, progress=progress)
+    def sync(self, *, dry_run: bool, prune: bool, progress: ProgressSink) -> SyncReport:
+        from pragma_boot.cluster.sync import sync  # noqa: PLC0415
+
+        return sync(self.site, dry_run=dry_run, prune=prune, progress=progress)
 
     def check(self) -> tuple[Fault, ...]:
         from pragma_boot.cluster.check import check_site  # noqa: PLC0415

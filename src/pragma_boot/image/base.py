@@ -123,5 +123,11 @@ class DiskStore(Protocol):
     def inspect(self, source: LocalDisk) -> AbstractContextManager[Guest]:
         """Open a source disk for reading only. Raises GuestError as `edit`."""
 
+    def backing_files(self) -> frozenset[Path]:
+        """The files that the disks of all clusters stand on, running or not: none of them may be removed.
+
+        Raises GuestError for a disk whose backing file cannot be told.
+        """
+
     def delete(self, cluster: str) -> None:
         """Remove every disk of a cluster; no error when there is none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import struct
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ from pragma_boot.model import Disk, DiskFormat, LocalDisk, LocalImage, NodeName,
 from pragma_boot.run import run
 
 _SCRATCH = "pragma-edit-"
+_HEADER = struct.Struct(">4sIQI")
+_NAME_LIMIT = 1023  # QEMU's own
 
 
 class FileDiskStore:
@@ -105,6 +108,11 @@ class FileDiskStore:
                 make_clean(device, source.path)
             before = self._reader(source, device, root) if root.clean else None
             yield stack.enter_context(contextlib.closing(ExtGuest(source, device, part, folder, before=before)))
+
+    def backing_files(self) -> frozenset[Path]:
+        """See `DiskStore.backing_files`."""
+        found = (backing_file(disk) for disk in self._root.glob("*/*.qcow2"))
+        return frozenset(path for path in found if path)
 
     def delete(self, cluster: str) -> None:
         """See `DiskStore.delete`."""
@@ -193,6 +201,30 @@ def default_scratch() -> Path:
     """A folder in memory that we may write to; the system's temporary folder where there is none."""
     memory = (Path("/dev/shm"), Path("/run"))  # noqa: S108 - only private folders with random names are made there
     return next((path for path in memory if os.access(path, os.W_OK | os.X_OK)), Path(tempfile.gettempdir()))
+
+
+def backing_file(disk: Path) -> Path | None:
+    """What a qcow2 file stands on; None when it stands alone, or is gone by now. Raises GuestError."""
+    try:
+        with disk.open("rb") as file:
+            magic, _, offset, length = _HEADER.unpack(file.read(_HEADER.size))
+            file.seek(offset)
+            name = os.fsdecode(file.read(length))
+    except FileNotFoundError:
+        return None
+    except (OSError, struct.error) as error:
+        raise _no_qcow2(disk, str(error)) from error
+    if magic != b"QFI\xfb" or length > _NAME_LIMIT or len(os.fsencode(name)) != length:
+        raise _no_qcow2(disk, "its header makes no sense")
+    return disk.parent / name if offset else None
+
+
+def _no_qcow2(disk: Path, why: str) -> GuestError:
+    return GuestError(
+        f"it cannot be told which image {disk} stands on",
+        details=why,
+        resolution="run as the user who may read it; 'pragma clean' removes the disks of a broken cluster",
+    )
 
 
 def make_clean(device: Path, image: Path) -> None:

@@ -24,6 +24,8 @@ _AGAIN = "copy the image into the repository again"
 class Limits:
     """How far packed data may grow: above *floor* bytes to *ratio* times its packed size, and never above *size*.
 
+    declared: *size* is what the image's publisher says.
+
     Gzip cannot exceed 1032:1, which it reaches with nothing but zeros; a disk with any content stays below 1000:1.
     The other ways of compressing pack a large and almost empty disk much tighter (*other_ratio*).
     """
@@ -32,6 +34,7 @@ class Limits:
     other_ratio: int = 20_000
     floor: int = 1024**3
     size: int = 64 * 1024**4
+    declared: bool = False
 
 
 DEFAULT_LIMITS = Limits()
@@ -82,14 +85,27 @@ def build(
     """
     total = 0 if arriving else sum(source["size"] for source in recipe.sources())
     meter = _Meter(total, subject, no_progress if arriving else progress, limits)
-    chunks = meter.watch(arriving or _read(recipe.parts))
+    _write_sparse(target, _content(recipe, meter, arriving or _read(recipe.parts), engine))
+    meter.report()
+
+
+def unpacked_size(recipe: Recipe, subject: str, progress: ProgressSink = no_progress) -> int:
+    """Bytes of what `build` would write, which is unpacked for it. Raises ImageError as `build`."""
+    meter = _Meter(sum(source["size"] for source in recipe.sources()), subject, progress, DEFAULT_LIMITS)
+    size = sum(map(len, _content(recipe, meter, _read(recipe.parts), None)))
+    meter.report()
+    return size
+
+
+def _content(recipe: Recipe, meter: _Meter, packed: Iterable[bytes], engine: Engine | None) -> Iterator[bytes]:
+    """What the parts' bytes *packed* unpack to, in pieces."""
+    chunks = meter.watch(packed)
     if recipe.packing in (Packing.GZIP, Packing.SPLIT_GZIP):
         chunks = unpack(chunks, recipe.parts[0], (gzip_codec(engine),))
     elif recipe.packing in (Packing.COMPRESSED, Packing.SPLIT_COMPRESSED):
-        meter.ratio = limits.other_ratio
+        meter.allow_more()
         chunks = unpack(chunks, recipe.parts[0], (gzip_codec(engine), *CODECS))
-    _write_sparse(target, (meter.check(chunk, recipe.parts[0]) for chunk in chunks))
-    meter.report()
+    return (meter.check(chunk, recipe.parts[0]) for chunk in chunks)
 
 
 class _Meter:
@@ -97,9 +113,13 @@ class _Meter:
 
     def __init__(self, total: int, subject: str, progress: ProgressSink, limits: Limits) -> None:
         self._total, self._subject, self._progress, self._limits = total, subject, progress, limits
-        self.ratio = limits.ratio
+        self._ratio = limits.ratio
         self._read = self._written = 0
         self._reported = 0.0
+
+    def allow_more(self) -> None:
+        """The data is packed by a way that makes less of emptiness than gzip does."""
+        self._ratio = self._limits.other_ratio
 
     def watch(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         for chunk in chunks:
@@ -111,8 +131,10 @@ class _Meter:
     def check(self, chunk: bytes, part: Path) -> bytes:
         self._written += len(chunk)
         limits = self._limits
-        if self._written > limits.size or self._written > max(limits.floor, self.ratio * self._read):
+        if self._written > limits.size or self._written > max(limits.floor, self._ratio * self._read):
             why = f"it unpacks to more than {self._written // 1024**2} MiB, almost nothing of it data"
+            if self._written > limits.size and limits.declared:
+                why = f"it unpacks to more than the {limits.size} bytes that its publisher declares"
             raise refused(part, why, "unpack it by hand if you trust it, and name the unpacked file")
         return chunk
 

@@ -32,7 +32,7 @@ from pragma_boot.model import (
 )
 from pragma_boot.repository import catalog as catalogs
 from pragma_boot.repository import markup, vc_in
-from pragma_boot.repository.assemble import Recipe, build
+from pragma_boot.repository.assemble import DEFAULT_LIMITS, Limits, Recipe, build
 from pragma_boot.repository.base import ImageOutcome, SyncReport
 from pragma_boot.repository.disks import ROLES, Disks, file_source
 from pragma_boot.repository.local import not_found
@@ -184,10 +184,12 @@ class HttpRepository:
         self, image: Image, role: Role, source: FileSource, parts: Collection[Wanted], progress: ProgressSink
     ) -> None:
         recipe = Recipe(source.packing, tuple(part.target for part in parts))
+        declared = self._mirror.disk_size(parts)
+        limits = Limits(size=declared, declared=True) if declared else DEFAULT_LIMITS
 
         def fill(target: Path) -> None:
             def consume(content: Iterator[bytes]) -> None:
-                build(recipe, target, image.name, arriving=content)
+                build(recipe, target, image.name, arriving=content, limits=limits)
 
             transfer([partial(self._mirror.fetch, part) for part in parts], image.name, progress, consume)
 

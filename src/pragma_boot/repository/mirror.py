@@ -8,7 +8,7 @@ one after the other. What a manifest says of a path must hold.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -167,6 +167,11 @@ class Mirror:
         if record and (silent or any(record.has(entry.size, entry.digest) for entry in entries)):
             return record
         return None
+
+    def disk_size(self, parts: Collection[Wanted]) -> int | None:
+        """Bytes of the disk that these parts make, where a manifest says so."""
+        entries = [self.manifest.get(path) for part in parts for path in part.paths]
+        return next((entry.disk_size for entry in entries if entry and entry.disk_size), None)
 
     def is_current(self, wanted: Wanted) -> bool:
         """Whether an object is here and the server has no other one; writes nothing. Raises as `fetch`."""

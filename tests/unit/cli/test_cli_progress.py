@@ -54,7 +54,9 @@ def test_texts_and_counts_are_thinned_out(stream: io.StringIO, clock: Clock) -> 
         sink(Progress("download", "demo", "disk", step * MIB, 1000 * MIB))
         clock.now += 0.03
     assert stream.getvalue() == (
-        "[  0.0s] demo: download disk 0 %\n[ 10.0s] demo: download disk 33 %\n[ 20.0s] demo: download disk 66 %\n"
+        "[  0.0s] demo: download disk 0 %\n"
+        "[ 10.0s] demo: download disk 33 % (33.3 MiB/s, 20 s left)\n"
+        "[ 20.0s] demo: download disk 66 % (33.3 MiB/s, 10 s left)\n"
     )
     clock.now += 1
     sink(Progress("download", "demo", "verifying"))

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from fakes.repository import Folder
-from pragma_boot.errors import ConfigError, NotAvailableError
+from pragma_boot.errors import ConfigError
 from pragma_boot.repository.http import HttpRepository
 from pragma_boot.repository.local import LocalRepository
 from pragma_boot.repository.registry import open_repository
@@ -24,13 +24,6 @@ def test_remote_classes_open_without_a_request(folder: Folder, tmp_path: Path) -
     for name in ("http", "cloudfront"):
         settings = replace(folder.settings, repository_class=name, others=others)
         assert isinstance(open_repository(settings, folder.locks), HttpRepository)
-
-
-@pytest.mark.parametrize("name", ["clonezilla"])
-def test_classes_of_later_versions_are_refused_with_a_mend(folder: Folder, name: str) -> None:
-    with pytest.raises(NotAvailableError, match=f"{name} is not available") as caught:
-        open_repository(replace(folder.settings, repository_class=name), folder.locks)
-    assert "local" in (caught.value.resolution or "")
 
 
 @pytest.mark.parametrize(("name", "hint"), [("locall", "did you mean 'local'"), ("ftp", "one of local, http")])

@@ -13,6 +13,7 @@ COMMANDS: Mapping[str, str | Mapping[str, str]] = {
     "start": "start",
     "clean": "clean",
     "sync": {"repository": "sync_repository"},
+    "repository": {"index": "repository_index"},
     "image": {"build": "image_build"},
     "init": "init",
     "check": {"site": "check_site"},
