@@ -9,16 +9,18 @@ import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from pragma_boot.files import lock
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 PRAGMA = CHECKOUT / "bin/pragma"
 BASE = Path("/var/tmp/pragma-bench")
 """Images are kept here from one bench to the next; QEMU's user must be able to look into it."""
+SITE = BASE / "site"
 
 
 def row(
@@ -102,14 +104,18 @@ class BenchSite:
 
     def try_pragma(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run pragma, however it ends."""
-        return subprocess.run(
-            [PRAGMA, *words],
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        pipe = subprocess.PIPE
+        argv = [PRAGMA, *words]
+        with subprocess.Popen(
+            argv, env=self.environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True
+        ) as program:
+            try:
+                out, err = program.communicate()
+            except BaseException:  # told to end: pragma undoes what it was doing
+                program.terminate()
+                program.communicate()
+                raise
+        return subprocess.CompletedProcess(argv, program.returncode, out, err)
 
     def need_image(self, name: str) -> None:
         """Build the image of that flavour unless an earlier bench did."""
@@ -118,19 +124,55 @@ class BenchSite:
             self.pragma("image", "build", name, f"flavour={name}")
 
 
+def rounds(usual: int) -> int:
+    """How often to measure: once with ``--quick``."""
+    return 1 if "--quick" in sys.argv else usual
+
+
+def end_in_order() -> None:
+    """Ctrl-C and SIGTERM end the section so that it clears up, once: whatever comes later does not disturb that."""
+
+    def end(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # also for what clears up: a terminal tells all at once
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        raise SystemExit("bench: ended")
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, end)
+
+
 @contextmanager
 def bench_site(*, memory: int, clusters: int = 8) -> Iterator[BenchSite]:
-    """A site that is gone afterwards, its public network included."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended"))  # so that everything is cleared up
-    BASE.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="site-", dir=BASE))
-    try:
-        site = BenchSite(folder, memory=memory, clusters=clusters)
-        site.pragma("init")
-        yield site
-    finally:
-        for command in ("net-destroy", "net-undefine"):
-            subprocess.run(
-                ["virsh", "-q", "-c", "qemu:///system", command, "pragma-bench"], capture_output=True, check=False
-            )
-        shutil.rmtree(folder, ignore_errors=True)
+    """A site that is gone afterwards, with all its machines and networks. Benches on one host take turns."""
+    end_in_order()
+    with lock(BASE / "bench.lock"):
+        clear_up()  # what a bench that was killed has left
+        try:
+            SITE.mkdir()
+            site = BenchSite(SITE, memory=memory, clusters=clusters)
+            site.pragma("init")
+            yield site
+        finally:
+            clear_up()
+
+
+def clear_up() -> None:
+    """Remove everything that a bench makes, by its names; images and their like stay for the next one."""
+    for name in virsh("list", "--all", "--name"):
+        if name.startswith(("bench.", "pragma-bench-")):
+            virsh("destroy", name)
+            virsh("undefine", name)
+    for name in virsh("net-list", "--all", "--name"):
+        if name.startswith("pragma-bench"):
+            virsh("net-destroy", name)
+            virsh("net-undefine", name)
+    for device in Path("/sys/class/net").iterdir():
+        if device.name.startswith(("pbench", "pbt")):
+            subprocess.run(["ip", "link", "delete", device.name], capture_output=True, check=False)
+    shutil.rmtree(SITE, ignore_errors=True)
+
+
+def virsh(*words: str) -> list[str]:
+    """The lines that virsh prints; none when it fails."""
+    argv = ["virsh", "-q", "-c", "qemu:///system", *words]
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.split()

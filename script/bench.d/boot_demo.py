@@ -8,18 +8,18 @@ disk that the image's kernel sees (a CD-ROM it does not), a network whose DHCP a
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from bench_site import BenchSite, bench_site, done, note, row, timed
+from bench_site import SITE, BenchSite, bench_site, done, note, rounds, row, timed
 
 from pragma_boot import accel
 from pragma_boot.build import builder, demo
@@ -33,6 +33,8 @@ NETWORK = "pragma-bench-peer"
 URI = "qemu:///system"
 PEER_IMAGE = "demo-cloud-init"
 PATIENCE = 600.0
+ending = threading.Event()
+"""Set when the bench shall end: who waits for a node waits no longer."""
 
 
 def main() -> None:
@@ -42,7 +44,7 @@ def main() -> None:
         boot(site)  # fills caches: the image's, the kernel's, and the proof of KVM
         ours, theirs = [], []
         with peer_network():
-            for number in range(ROUNDS):
+            for number in range(rounds(ROUNDS)):
                 ours.append(boot(site))
                 theirs.append(virt_install(site, peer))
                 note(f"round {number + 1}: pragma {ours[-1]:.1f} s, virt-install {theirs[-1]:.1f} s")
@@ -144,16 +146,20 @@ def _answers(site: BenchSite, address: str) -> bool:
 def _until(check: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not check():
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline or ending.is_set():
             sys.exit("bench: a node does not answer")
         time.sleep(0.2)
 
 
 def side_by_side(actions: list[Callable[[], object]]) -> None:
-    """Run all of them at the same time, to the end."""
+    """Run all of them at the same time, to the end; when one fails or we are told to end, the others end soon."""
     with ThreadPoolExecutor(len(actions)) as pool:
-        for future in [pool.submit(action) for action in actions]:
-            future.result()
+        try:
+            for future in as_completed([pool.submit(action) for action in actions]):
+                future.result()
+        except BaseException:
+            ending.set()
+            raise
 
 
 def _mac(node: int) -> str:
@@ -173,13 +179,12 @@ def peer_network() -> Iterator[None]:
         "<ip address='198.19.200.1' prefix='24'>"
         f"<dhcp><range start='198.19.200.100' end='198.19.200.200'/>{hosts}</dhcp></ip></network>"
     )
-    path = Path(f"/tmp/{NETWORK}-{os.getpid()}.xml")
+    path = SITE / "peer-network.xml"
     path.write_text(document)
     try:
         _virsh("net-create", str(path))
         yield
     finally:
-        path.unlink()
         _virsh("net-destroy", NETWORK, check=False)
 
 

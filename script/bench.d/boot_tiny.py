@@ -19,7 +19,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from bench_site import BenchSite, bench_site, done, note, row, timed
+from bench_site import BenchSite, bench_site, done, note, rounds, row, timed
 
 from pragma_boot import accel
 from pragma_boot.cluster import prepare
@@ -67,7 +67,7 @@ def main() -> None:
         boots, loaders, directs = [], [], []
         _boot(site)  # fills caches: the image's, the kernel's, and the proof of KVM
         with bridges():
-            for number in range(ROUNDS):
+            for number in range(rounds(ROUNDS)):
                 boots.append(_boot(site))
                 loaders.append(floor(site, ready, direct=False))
                 directs.append(floor(site, ready, direct=True))

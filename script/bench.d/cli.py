@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from bench_site import BenchSite, bench_site, done, note, row, timed
+from bench_site import BenchSite, bench_site, done, note, rounds, row, timed
 
 from pragma_boot.cluster.store import Store
 from pragma_boot.files import StateFolder
@@ -45,7 +45,7 @@ def main() -> None:
 def _starts(site: BenchSite, *words: str) -> list[float]:
     """Milliseconds of some runs, each a process of its own; the first fills the disk cache and does not count."""
     site.pragma(*words)
-    return [1000 * timed(lambda: site.pragma(*words)) for _ in range(RUNS)]
+    return [1000 * timed(lambda: site.pragma(*words)) for _ in range(rounds(RUNS))]
 
 
 def record_clusters(site: BenchSite) -> None:

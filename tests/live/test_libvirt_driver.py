@@ -128,10 +128,12 @@ def test_interfaces_keep_their_slots(bench: Bench) -> None:
     assert found == [(f"pragma-{C}-private", "0x02"), ("drv-public", "0x03")]
 
 
-def test_another_process_sees_and_removes_what_was_left(bench: Bench) -> None:
+def test_what_runs_is_seen_and_removed_by_a_site_that_has_lost_its_state(bench: Bench) -> None:
     allocation = bench.allocate(1)
     bench.driver.deploy(allocation, bench.disks.of(allocation), {})
-    other = LibvirtDriver(LIBVIRT, StateFolder(bench.disks.folder / "nothing-here"))
+    state = StateFolder(bench.disks.folder / "state")
+    shutil.rmtree(state.root)
+    other = LibvirtDriver(LIBVIRT, state)
     assert {status.state for status in other.survey()[C].values()} == {NodeState.ACTIVE}
     other.release(C)
     assert C not in bench.driver.survey()
