@@ -16,13 +16,9 @@ from itertools import repeat
 from pathlib import Path
 
 from pragma_boot.errors import GuestError
+from pragma_boot.image.superblock import Geometry, unreadable
 
 ROOT_INODE = 2
-_MAGIC = 0xEF53
-_READABLE = 0x2 | 0x4 | 0x10 | 0x40 | 0x80 | 0x100 | 0x200 | 0x400 | 0x2000 | 0x4000 | 0x8000 | 0x10000 | 0x20000
-_META_BG, _64BIT = 0x10, 0x80  # incompat
-_SPARSE_SUPER2 = 0x200  # compat
-_SPARSE_SUPER = 0x1  # ro_compat
 _EXTENTS_FLAG, _INLINE_FLAG, _ENCRYPTED_FLAG = 0x80000, 0x10000000, 0x800
 _EXTENT_MAGIC = 0xF30A
 _EXTENT_DEPTH = 5
@@ -34,7 +30,6 @@ _CHUNK = 1024 * 1024
 _DIRENT = struct.Struct("<IHB")
 _EXTENT = struct.Struct("<IHHI")
 _INDEX = struct.Struct("<IIH")
-_MEND = "repair the image's file system with 'e2fsck -f', or build the image anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,75 +74,6 @@ class Known:
     listings: dict[int, Listing] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Geometry:
-    """Sizes of a file system, as its superblock tells them; all in bytes or in pieces."""
-
-    block: int
-    blocks: int
-    first_block: int
-    group_blocks: int
-    group_inodes: int
-    inodes: int
-    inode: int
-    descriptor: int
-    first_meta: int
-    sparse: bool
-    backups: tuple[int, ...] | None
-
-    @classmethod
-    def of(cls, block: bytes) -> Geometry:
-        """From the 1024 bytes of a superblock. Raises GuestError for what is none, or none that this can read."""
-        (magic,) = struct.unpack_from("<H", block, 0x38)
-        compat, incompat, ro_compat = struct.unpack_from("<III", block, 0x5C)
-        if magic != _MAGIC or incompat & ~_READABLE:
-            raise _broken("a superblock", f"magic {magic:#x}, features {incompat:#x}")
-        inodes, low, first, log, group_blocks, group_inodes = struct.unpack_from("<II12xII4xI4xI", block)
-        revision, inode = struct.unpack_from("<I8xH", block, 0x4C)
-        (descriptor,) = struct.unpack_from("<H", block, 0xFE) if incompat & _64BIT else (32,)
-        (high,) = struct.unpack_from("<I", block, 0x150) if incompat & _64BIT else (0,)
-        found = cls(
-            block=1024 << min(log, 31),
-            blocks=low | high << 32,
-            first_block=first,
-            group_blocks=group_blocks,
-            group_inodes=group_inodes,
-            inodes=inodes,
-            inode=inode if revision else 128,
-            descriptor=descriptor,
-            first_meta=struct.unpack_from("<I", block, 0x104)[0] if incompat & _META_BG else 1 << 32,
-            sparse=bool(ro_compat & _SPARSE_SUPER),
-            backups=struct.unpack_from("<II", block, 0x24C) if compat & _SPARSE_SUPER2 else None,
-        )
-        found._check()
-        return found
-
-    def _check(self) -> None:
-        if not (
-            self.block <= 65536
-            and 128 <= self.inode <= self.block
-            and 32 <= self.descriptor <= self.block
-            and self.group_blocks
-            and self.group_inodes
-        ):
-            raise _broken("a superblock", "impossible sizes")
-
-    def descriptor_at(self, group: int) -> int:
-        """Where a group's descriptor is, bytes from the file system's beginning."""
-        each = self.block // self.descriptor
-        number, index = divmod(group, each)
-        place = max(self.first_block, 1024 // self.block) + 1 + number  # with bigalloc, block 0 of 1 KiB is the first
-        if number >= max(self.first_meta, 1):
-            first = number * each
-            place = self.first_block + first * self.group_blocks + self._has_super(first)
-        return place * self.block + index * self.descriptor
-
-    def _has_super(self, group: int) -> bool:
-        if self.backups is not None:
-            return group in self.backups
-        return not self.sparse or group == 1 or any(_is_power(group, root) for root in (3, 5, 7))
-
-
 class Reader:
     """Reads one ext file system, *offset* bytes from the beginning of *device* (a raw disk or an export).
 
@@ -179,7 +105,7 @@ class Reader:
         known = self._known.listings.get(folder.number)
         if known is None:
             if not folder.is_dir or folder.size > _FOLDER_LIMIT or folder.flags & _ENCRYPTED_FLAG:
-                raise _broken("a folder", f"inode {folder.number}, {folder.size} bytes, flags {folder.flags:#x}")
+                raise unreadable("a folder", f"inode {folder.number}, {folder.size} bytes, flags {folder.flags:#x}")
             known = self._known.listings[folder.number] = self._listing(folder)
         return known
 
@@ -197,7 +123,7 @@ class Reader:
     def link_target(self, inode: Inode) -> str:
         """What a symbolic link says."""
         if not inode.is_link or inode.size > _LINK_LIMIT:
-            raise _broken("a link", f"inode {inode.number}")
+            raise unreadable("a link", f"inode {inode.number}")
         fast = inode.size < _FAST_LINK and not inode.flags & _EXTENTS_FLAG
         data = inode.blocks[: inode.size] if fast else self.content(inode)
         return data.decode(errors="surrogateescape")
@@ -213,7 +139,7 @@ class Reader:
     def pieces(self, inode: Inode) -> Iterator[tuple[int, bytes]]:
         """A file's content in order as (start, bytes), holes left out."""
         if inode.flags & (_INLINE_FLAG | _ENCRYPTED_FLAG):
-            raise _broken("a file", f"inode {inode.number} has flags {inode.flags:#x}")
+            raise unreadable("a file", f"inode {inode.number} has flags {inode.flags:#x}")
         geometry = self._geometry()
         needed = -(-inode.size // geometry.block)
         step = _CHUNK // geometry.block
@@ -233,7 +159,7 @@ class Reader:
     def _inode(self, number: int) -> Inode:
         geometry = self._geometry()
         if not 0 < number <= geometry.inodes:
-            raise _broken("an inode", f"there is no number {number}")
+            raise unreadable("an inode", f"there is no number {number}")
         group, index = divmod(number - 1, geometry.group_inodes)
         at = self._table(group) * geometry.block + index * geometry.inode
         raw = self._read(at, 128)
@@ -261,7 +187,7 @@ class Reader:
                 found |= _entries(piece[start : start + size])
         found.pop("..", None)
         if found.pop(".", None) != folder.number:
-            raise _broken("a folder", f"inode {folder.number} does not name itself")
+            raise unreadable("a folder", f"inode {folder.number} does not name itself")
         return found
 
     # ----------------------------------------------------------------------------------------------------------- blocks
@@ -275,7 +201,7 @@ class Reader:
                 return
             count = min(count, needed - logical)  # noqa: PLW2901
             if logical < ordered or not count:
-                raise _broken("a file", f"the extents of inode {inode.number} are in disorder")
+                raise unreadable("a file", f"the extents of inode {inode.number} are in disorder")
             ordered = logical + count
             if physical:
                 self._block(physical + count - 1)
@@ -284,9 +210,9 @@ class Reader:
     def _extents(self, node: bytes, level: int) -> Iterator[tuple[int, int, int]]:
         magic, count, _, depth = struct.unpack_from("<HHHH", node)
         if magic != _EXTENT_MAGIC or 12 * (count + 1) > len(node) or depth + level > _EXTENT_DEPTH:
-            raise _broken("a file", "its extents make no sense")
+            raise unreadable("a file", "its extents make no sense")
         if level and not count:  # empty leaves could be many
-            raise _broken("a file", "it has an empty extent block")
+            raise unreadable("a file", "it has an empty extent block")
         for at in range(12, 12 * (count + 1), 12):
             if depth:
                 _, low, high = _INDEX.unpack_from(node, at)
@@ -327,7 +253,7 @@ class Reader:
     def _block(self, number: int) -> int:
         geometry = self._geometry()
         if not geometry.first_block <= number < geometry.blocks or not number:
-            raise _broken("a block", f"there is no block {number}")
+            raise unreadable("a block", f"there is no block {number}")
         return number
 
     def _read_block(self, number: int) -> bytes:
@@ -341,9 +267,9 @@ class Reader:
                 self._descriptor = os.open(self.device, os.O_RDONLY | os.O_CLOEXEC)
             data = os.pread(self._descriptor, length, self._offset + start)
         except OSError as error:
-            raise _broken("the disk", error.strerror or str(error)) from error
+            raise unreadable("the disk", error.strerror or str(error)) from error
         if len(data) != length:
-            raise _broken("the disk", "it ends too early")
+            raise unreadable("the disk", "it ends too early")
         return data
 
 
@@ -353,12 +279,12 @@ def _entries(block: bytes) -> Listing:
     at, end = 0, len(block)
     while at < end:
         if at + 8 > end:
-            raise _broken("a folder", "an entry ends outside its block")
+            raise unreadable("a folder", "an entry ends outside its block")
         number, length, name_length = _DIRENT.unpack_from(block, at)
         if length in (0, 0xFFFF) and end == 65536:
             length = end
         if length < 8 + name_length or length < 12 or length % 4 or at + length > end:
-            raise _broken("a folder", "its entries make no sense")
+            raise unreadable("a folder", "its entries make no sense")
         if number:
             name = block[at + 8 : at + 8 + name_length].decode(errors="surrogateescape")
             if not name or "\n" in name or "/" in name or "\0" in name:
@@ -366,13 +292,3 @@ def _entries(block: bytes) -> Listing:
             found[name] = number
         at += length
     return found
-
-
-def _is_power(number: int, root: int) -> bool:
-    while number > 1 and number % root == 0:
-        number //= root
-    return number == 1
-
-
-def _broken(what: str, details: str) -> GuestError:
-    return GuestError(f"{what} in an image cannot be read", details=details, resolution=_MEND)

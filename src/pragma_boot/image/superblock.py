@@ -10,10 +10,16 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from pragma_boot.errors import GuestError
 from pragma_boot.image.partition import Partition, read_at
 
 _MAGIC = 0xEF53
 _VALID, _ERRORS = 0x1, 0x2
+_READABLE = 0x2 | 0x4 | 0x10 | 0x40 | 0x80 | 0x100 | 0x200 | 0x400 | 0x2000 | 0x4000 | 0x8000 | 0x10000 | 0x20000
+_META_BG, _64BIT = 0x10, 0x80  # incompat
+_SPARSE_SUPER2 = 0x200  # compat
+_SPARSE_SUPER = 0x1  # ro_compat
+_MEND = "repair the image's file system with 'e2fsck -f', or build the image anew"
 _NEEDS_RECOVERY = 0x4  # incompat
 _ORPHANS_PRESENT = 0x10000  # ro_compat
 
@@ -71,3 +77,83 @@ def other_kind(device: BinaryIO, part: Partition) -> str | None:
         if read_at(device, part.start + offset, len(magic)) == magic:
             return kind
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """Sizes of a file system, as its superblock tells them; all in bytes or in pieces."""
+
+    block: int
+    blocks: int
+    first_block: int
+    group_blocks: int
+    group_inodes: int
+    inodes: int
+    inode: int
+    descriptor: int
+    first_meta: int
+    sparse: bool
+    backups: tuple[int, ...] | None
+
+    @classmethod
+    def of(cls, block: bytes) -> Geometry:
+        """From the 1024 bytes of a superblock. Raises GuestError for what is none, or none that this can read."""
+        (magic,) = struct.unpack_from("<H", block, 0x38)
+        compat, incompat, ro_compat = struct.unpack_from("<III", block, 0x5C)
+        if magic != _MAGIC or incompat & ~_READABLE:
+            raise unreadable("a superblock", f"magic {magic:#x}, features {incompat:#x}")
+        inodes, low, first, log, group_blocks, group_inodes = struct.unpack_from("<II12xII4xI4xI", block)
+        revision, inode = struct.unpack_from("<I8xH", block, 0x4C)
+        (descriptor,) = struct.unpack_from("<H", block, 0xFE) if incompat & _64BIT else (32,)
+        (high,) = struct.unpack_from("<I", block, 0x150) if incompat & _64BIT else (0,)
+        found = cls(
+            block=1024 << min(log, 31),
+            blocks=low | high << 32,
+            first_block=first,
+            group_blocks=group_blocks,
+            group_inodes=group_inodes,
+            inodes=inodes,
+            inode=inode if revision else 128,
+            descriptor=descriptor,
+            first_meta=struct.unpack_from("<I", block, 0x104)[0] if incompat & _META_BG else 1 << 32,
+            sparse=bool(ro_compat & _SPARSE_SUPER),
+            backups=struct.unpack_from("<II", block, 0x24C) if compat & _SPARSE_SUPER2 else None,
+        )
+        found._check()
+        return found
+
+    def _check(self) -> None:
+        if not (
+            self.block <= 65536
+            and 128 <= self.inode <= self.block
+            and 32 <= self.descriptor <= self.block
+            and self.group_blocks
+            and self.group_inodes
+        ):
+            raise unreadable("a superblock", "impossible sizes")
+
+    def descriptor_at(self, group: int) -> int:
+        """Where a group's descriptor is, bytes from the file system's beginning."""
+        each = self.block // self.descriptor
+        number, index = divmod(group, each)
+        place = max(self.first_block, 1024 // self.block) + 1 + number  # with bigalloc, block 0 of 1 KiB is the first
+        if number >= max(self.first_meta, 1):
+            first = number * each
+            place = self.first_block + first * self.group_blocks + self._has_super(first)
+        return place * self.block + index * self.descriptor
+
+    def _has_super(self, group: int) -> bool:
+        if self.backups is not None:
+            return group in self.backups
+        return not self.sparse or group == 1 or any(_is_power(group, root) for root in (3, 5, 7))
+
+
+def unreadable(what: str, details: str) -> GuestError:
+    """The error for a part of a file system that is damaged or not made for us."""
+    return GuestError(f"{what} in an image cannot be read", details=details, resolution=_MEND)
+
+
+def _is_power(number: int, root: int) -> bool:
+    while number > 1 and number % root == 0:
+        number //= root
+    return number == 1

@@ -11,7 +11,8 @@ import pytest
 
 from fakes.disks import MIB, START, ext_disk, sh, tree
 from pragma_boot.errors import GuestError
-from pragma_boot.image.extread import ROOT_INODE, Geometry, Inode, Known, Reader
+from pragma_boot.image.extread import ROOT_INODE, Inode, Known, Reader
+from pragma_boot.image.superblock import Geometry
 from pragma_boot.image.tree import Tree
 
 SIZE = 64 * MIB
