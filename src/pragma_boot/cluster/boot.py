@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
 from pragma_boot.cluster import further, naming, undo, waiting
-from pragma_boot.cluster.plan import Sizes, check_architecture, make_plan
+from pragma_boot.cluster.plan import Sizes, check_architecture, check_volumes, make_plan
 from pragma_boot.cluster.site import Site
 from pragma_boot.cluster.store import exists
 from pragma_boot.cluster.view import ClusterView, NodeView, cluster
@@ -118,6 +118,7 @@ def _look(site: Site, request: BootRequest) -> Image:
     networks = further.check(site, request.options)
     image = site.repository.describe(request.image)
     check_architecture(image, platform.machine())
+    check_volumes(image, site.driver.info.has_volumes)
     site.repository.cached(image)
     if networks:
         site.driver.preflight(networks)
@@ -202,7 +203,13 @@ def _decide(
     """Name, address and plan as things stand; raises what forbids them."""
     settings = site.settings.clusters
     identity = naming.choose(
-        image.name, request.name, settings.public_ips, used=used, domain=settings.domain, lookup=lookup
+        image.name,
+        request.name,
+        settings.public_ips,
+        used=used,
+        domain=settings.domain,
+        lookup=lookup,
+        refused=site.driver.info.refused_names,
     )
     if identity.cluster in used.clusters:
         raise exists(identity.cluster)

@@ -20,6 +20,9 @@ _LOOKUP_LIMIT = 2.0
 
 _HOST_NAME = re.compile(r"(?=.{4,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}")
 
+_SHORT = 40
+"""Characters of an image's name that leave every engine room for more."""
+
 Lookup = Callable[[IPv4Address], str | None]
 
 
@@ -57,11 +60,20 @@ def choose(
     used: InUse,
     domain: str,
     lookup: Lookup = reverse_name,
+    refused: str = "",
 ) -> Identity:
     """The first free address of *pool*, and a free name: *wanted*, else by reverse DNS, else after the image.
 
-    Raises CapacityError when no address is free. Whether *wanted* is free is decided by the reservation.
+    refused: a regular expression of names that the engine cannot give to a cluster.
+
+    Raises UsageError for a *wanted* name that is refused, CapacityError when no address is free. Whether *wanted* is
+    free is decided by the reservation.
     """
+    if wanted and _refuses(refused, wanted):
+        raise UsageError(
+            f"{wanted!r} cannot name a cluster at this site: its engine would misread it",
+            resolution="choose another name",
+        )
     address = next(free_addresses(pool, used.addresses), None)
     if address is None:
         raise CapacityError(
@@ -69,21 +81,27 @@ def choose(
             resolution="clean a cluster that is no longer needed ('pragma list cluster'), or add to 'public_ips'",
         )
     found = lookup(address)
-    name = wanted or _from_dns(found, used) or _from_image(image, used)
+    name = wanted or _from_dns(found, used, refused) or _from_image(image, used, refused)
     return Identity(address, found or f"{name}.{domain}", name)
 
 
-def _from_dns(fqdn: str | None, used: InUse) -> ClusterName | None:
+def _from_dns(fqdn: str | None, used: InUse, refused: str) -> ClusterName | None:
     if fqdn is None:
         return None
     try:
         name = cluster_name(fqdn.partition(".")[0])
     except UsageError:
         return None
-    return None if name in used.clusters else name
+    return None if name in used.clusters or _refuses(refused, name) else name
 
 
-def _from_image(image: ImageName, used: InUse) -> ClusterName:
+def _from_image(image: ImageName, used: InUse, refused: str) -> ClusterName:
     base = name_after_image(image)
+    if _refuses(refused, base) or _refuses(refused, f"{base}-2"):
+        base = f"vc-{base[:_SHORT].rstrip('-')}"
     names = itertools.chain([base], (f"{base}-{number}" for number in itertools.count(2)))
     return next(ClusterName(name) for name in names if name not in used.clusters)
+
+
+def _refuses(pattern: str, name: str) -> bool:
+    return bool(pattern) and re.fullmatch(pattern, name) is not None

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
 
-from pragma_boot.errors import PragmaError
-from pragma_boot.model import ClusterName, Image, ImageName, NodeName, NodeSpec, Plan, Role
+from pragma_boot.errors import NotAvailableError, PragmaError
+from pragma_boot.model import ClusterName, Image, ImageName, NodeName, NodeSpec, Plan, Role, VolumeSource
 
 _ROOM_FOR_SUFFIX = 56
 
@@ -49,6 +49,17 @@ def check_architecture(image: Image, machine: str) -> None:
             f"unsupported architecture {image.arch} of image {image.name}: this site runs {machine}",
             resolution="choose an image for this processor, or boot it at another site",
         )
+
+
+def check_volumes(image: Image, available: bool) -> None:
+    """Raise NotAvailableError for an image on volumes, at a site whose driver has none *available*."""
+    for role in Role:
+        source = image.for_role(role).source
+        if isinstance(source, VolumeSource) and not available:
+            raise NotAvailableError(
+                f"the {role} of image {image.name} is a volume ({source.pool}/{source.volume}): this site has none",
+                resolution='choose an image whose disks are files (<source file="…"/> in its vc-in document)',
+            )
 
 
 def name_after_image(image: ImageName) -> str:

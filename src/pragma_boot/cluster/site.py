@@ -65,7 +65,14 @@ def open_site(settings: Settings) -> Site:
 
         state = settings.site.state
         wish = settings.libvirt.accel if settings.libvirt else "auto"
-        folder = settings.clusters.diskdir or state.root / "disks"
-        return FileDiskStore(folder, accel=lambda: accel.works(state, wish))
+        info = site.driver.info
+        folder = None if info.sends_disks else settings.clusters.diskdir
+        files = FileDiskStore(folder or state.root / "disks", accel=lambda: accel.works(state, wish))
+        if not info.has_volumes:
+            return files
+        from pragma_boot.image.zvol import VolumeDiskStore  # noqa: PLC0415
 
-    return Site(settings, repository=repository, driver=driver, disks=disks)
+        return VolumeDiskStore(files, site.driver.volumes(), lambda: accel.works(state, wish))
+
+    site = Site(settings, repository=repository, driver=driver, disks=disks)
+    return site

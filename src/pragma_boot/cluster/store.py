@@ -174,7 +174,7 @@ class Store:
     @contextmanager
     def site_lock(self) -> Iterator[None]:
         """Hold the lock of the whole site: while free capacity is looked at and set aside."""
-        with files.lock(self.folder.locks / "site.lock", wait=120, busy="other commands keep the site busy"):
+        with files.lock(self.folder.locks / "site.lock", wait=1800, busy="other commands keep the site busy"):
             yield
 
     def _update(self, name: ClusterName, what: str, values: tuple[Any, ...]) -> None:

@@ -9,7 +9,18 @@ from pathlib import Path
 from pragma_boot import files
 from pragma_boot.config.settings import RepositorySettings
 from pragma_boot.errors import ImageError
-from pragma_boot.model import FileSource, Image, ImageName, LocalDisk, LocalImage, Packing, ProgressSink, Role
+from pragma_boot.model import (
+    DiskFormat,
+    FileSource,
+    Image,
+    ImageName,
+    LocalDisk,
+    LocalImage,
+    Packing,
+    ProgressSink,
+    Role,
+    VolumeSource,
+)
 from pragma_boot.repository.assemble import Recipe
 from pragma_boot.repository.cache import Cache
 from pragma_boot.repository.probe import inside, probe, refused
@@ -71,6 +82,9 @@ class Disks:
     # ----------------------------------------------------------------------------------------------------- one role
 
     def _ready(self, image: Image, role: Role) -> LocalDisk | None:
+        source = image.for_role(role).source
+        if isinstance(source, VolumeSource) and source.host:
+            return LocalDisk(Path("/", source.host, source.pool, source.volume), DiskFormat.RAW, 0, source)
         recipe = self.recipe(image, role)
         path = recipe.parts[0] if self._as_it_is(recipe) else self._cache(image.name).find(recipe)
         return probe(path, self._roots(image)) if path else None
@@ -115,13 +129,13 @@ class Disks:
 
 
 def file_source(image: Image, role: Role) -> FileSource:
-    """The role's disk as files; raises ImageError for a volume."""
+    """The role's disk as files; raises ImageError for a volume, unless it is on a NAS (`Disks.ready`)."""
     source = image.for_role(role).source
     if not isinstance(source, FileSource):
         raise ImageError(
             f"the {role} of image {image.name} is a volume ({source.pool}/{source.volume})",
-            details="this repository has disks in files only",
-            resolution='give the image a file disk: <source file="…"/>',
+            details="it names no NAS, and this repository has disks in files only",
+            resolution='give it a host="…", the NAS\'s name, or the image a file disk: <source file="…"/>',
         )
     return source
 
