@@ -14,13 +14,14 @@ from pragma_boot.errors import CommandError, GuestError
 from pragma_boot.run import run
 
 _LINE_LIMIT = 8000  # debugfs cuts longer lines of a script in two
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BANNER = re.compile(r"debugfs \d+\.\S+ \(.*\)")
 _MEND = "repair the image's file system with 'e2fsck -f', or build the image anew"
 
 
 def quote(word: str) -> str:
     """One word of a script's line. Raises GuestError for a name with a control character in it."""
-    if any(ord(letter) < 32 or ord(letter) == 127 for letter in word):
+    if _CONTROL.search(word):
         raise GuestError(f"odd file name {word!r}", resolution="remove or rename this file in the image")
     return '"' + word.replace('"', '""') + '"'
 

@@ -63,7 +63,8 @@ def parts_of(path: str) -> list[str]:
     if not path.startswith("/") or ".." in path.split("/"):
         raise GuestError(f"{path!r} is no absolute path in an image")
     parts = [part for part in path.split("/") if part not in ("", ".")]
-    if any(len(part.encode(errors="surrogateescape")) > _NAME_LIMIT for part in parts):
+    # A character has four bytes at most: most names need no closer look.
+    if any(len(part) > _NAME_LIMIT // 4 and len(part.encode(errors="surrogateescape")) > _NAME_LIMIT for part in parts):
         raise GuestError(f"{shorten(path)!r} has a name of more than {_NAME_LIMIT} bytes")
     return parts
 
