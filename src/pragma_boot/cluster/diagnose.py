@@ -220,6 +220,10 @@ _REPORTS: dict[str, tuple[str, str]] = {
         "the frontend cannot log in on {0} by ssh",
         "see that node's console; the image's ssh server must let root in with a key",
     ),
+    "no-nat": (
+        "its address translation for the compute nodes has not started",
+        "look at the journal of pragma-nat.service on it: a service of the image may hold it up",
+    ),
     "no-banner": (
         "its ssh port does not answer ({0})",
         "the image cannot report, so its ssh server is what we ask: see that one is installed, enabled and let through"

@@ -90,6 +90,7 @@ def test_soft_signs_explain_a_report_but_do_not_end_the_wait(code: str, console:
         ("no-sshd", "no ssh server"),
         ("no-frontend", "does not reach the frontend"),
         ("no-compute compute-1", "cannot log in on compute-1"),
+        ("no-nat", "address translation"),
         ("no-banner refused", "ssh port does not answer (refused)"),
         ("no-such-word 7", "'no-such-word 7'"),
     ],

@@ -186,10 +186,18 @@ def test_nat_matches_the_private_subnet_and_no_device() -> None:
     assert not re.search(r"eth\d|oifname|iifname", rules)
 
 
+@pytest.mark.parametrize(("name", "fact"), [("networkd", "/run/pragma-nat"), ("busybox", "''")])
+def test_the_report_waits_for_the_script_that_runs_beside_it(name: str, fact: str) -> None:
+    guest = prepared(name)
+    assert f"\nnat={fact}\n" in text(guest, "/etc/pragma/node")
+    assert "> /run/pragma-nat' EXIT\n" in text(guest, "/etc/pragma/nat")
+
+
 def test_a_frontend_alone_translates_nothing() -> None:
     cluster = images.allocation(computes=0)
     guest = prepare(images.root("networkd"), cluster, cluster.frontend)
     assert not guest.exists("/etc/pragma/nat")
+    assert "\nnat=''\n" in text(guest, "/etc/pragma/node")
     assert not guest.exists("/etc/sysctl.d/90-pragma.conf")
 
 

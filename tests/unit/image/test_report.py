@@ -82,6 +82,7 @@ def make(root: Path, shell: tuple[str, ...], index: int) -> Node:
         facts = guest.read("/etc/pragma/node").decode()
         node.write("/etc/pragma/node", facts.replace("frontend_ip=10.1.1.1", "frontend_ip=127.0.0.1"))
     node.write("/dev/ttyS0", "")
+    node.write("/run/pragma-nat", "\n")
     node.write("/proc/uptime", "12.34 5.00\n")
     node.write("/proc/mounts", "/dev/vda1 / ext4 rw,relatime 0 0\n")
     node.write("/proc/sys/kernel/hostname", guest.read("/etc/hostname").decode())
@@ -219,6 +220,22 @@ def test_more_computes_than_are_tried_at_once_all_get_their_turn(frontend: Node)
     frontend.start()
     frontend.wait_for("vc1 waiting no-compute compute-3")
     frontend.write("up", "")
+    frontend.wait_for("vc1 ready")
+
+
+def test_a_frontend_waits_until_the_way_out_was_made(frontend: Node) -> None:
+    (frontend.root / "run/pragma-nat").unlink()
+    frontend.start()
+    frontend.wait_for("vc1 waiting no-nat")
+    frontend.write("/run/pragma-nat", "\n")
+    frontend.wait_for("vc1 ready")
+
+
+def test_a_frontend_alone_has_nobody_to_let_out(frontend: Node) -> None:
+    (frontend.root / "run/pragma-nat").unlink()
+    facts = (frontend.root / "etc/pragma/node").read_text()
+    frontend.write("/etc/pragma/node", facts.replace("nat=/run/pragma-nat", "nat=''"))
+    frontend.start()
     frontend.wait_for("vc1 ready")
 
 

@@ -14,6 +14,8 @@ _ZONED = {Backend.NETWORK_MANAGER, Backend.IFCFG, Backend.WICKED}
 """Back ends that put their interfaces into firewalld's zones; `external` translates addresses by itself."""
 
 SCRIPT = "/etc/pragma/nat"
+TRIED = "/run/pragma-nat"
+"""A file that is there as soon as `SCRIPT` has run since the node's start, whatever came of it."""
 
 
 def zoned(target: Target) -> bool:
@@ -60,6 +62,7 @@ _HEAD = f"""#!/bin/sh
 {MARK}
 # Lets the compute nodes out through this frontend; may run again at any time.
 PATH=$PATH:/usr/sbin:/sbin:/usr/bin:/bin
+trap 'echo 2> /dev/null > {TRIED}' EXIT
 echo 1 > /proc/sys/net/ipv4/ip_forward
 """
 # The first line makes a table to delete where there is none; kernels before 4.18 want both nat chains.

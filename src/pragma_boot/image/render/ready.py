@@ -2,7 +2,7 @@
 
 The causes that it may tell, in the order in which they are looked for: `wrong-name`, then for each interface
 `no-device NETWORK`, `no-carrier NETWORK`, `no-address ADDRESS`; `disk-full`, `no-key`, `no-sshd`; at last `no-frontend`
-of a compute node and `no-compute NODE` of a frontend.
+of a compute node, and `no-compute NODE` and `no-nat` of a frontend.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ def _facts(target: Target) -> str:
         "frontend": str(frontend.name),
         "frontend_ip": str(frontend.nic(PRIVATE).address.ip),
         "computes": " ".join(f"{node.name},{node.nic(PRIVATE).address.ip}" for node in target.allocation.computes),
+        # elsewhere the script has ended before the report starts
+        "nat": nat.TRIED if target.profile.hook is Hook.SYSTEMD and nat.needs_script(target) else "",
     }
     return "".join((f"{MARK}\n", *(f"{key}={shlex.quote(value)}\n" for key, value in facts.items())))
 

@@ -127,6 +127,10 @@ resolves() {
     fi
 }
 
+has_nat() { # the first thing that computes' users do may need the way out
+    [ -e "$root$nat" ]
+}
+
 bounded() { # a program that must not take longer than five seconds
     if has timeout; then timeout 5 "$@"; else "$@"; fi
 }
@@ -213,6 +217,7 @@ if [ "$role" = compute ]; then
     await no-frontend reaches_frontend
 else
     check_computes
+    [ -z "$nat" ] || await no-nat has_nat
 fi
 say ready
 for pause in 2 8; do # again, in case that a getty took the line over just then
