@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from emulators.rocks.site import RocksSite
 from fakes.engine import CLUSTERS, LIBVIRT, EmptyDisks, engine_room, leases, plan
+from fakes.rocks import PAUSE, VERSIONS, rocks_settings
 from pragma_boot.config.settings import ClusterSettings
 from pragma_boot.driver.base import Driver
+from pragma_boot.driver.kvm_rocks.driver import KvmRocksDriver
 from pragma_boot.driver.libvirt.connection import connect
 from pragma_boot.driver.libvirt.driver import LibvirtDriver
 from pragma_boot.driver.memory import MemoryDriver
@@ -58,17 +61,35 @@ class Rig:
         return {name: status.state for name, status in self.driver.status(cluster).items()}
 
 
-@pytest.fixture(scope="module", params=["memory", pytest.param("libvirt", marks=pytest.mark.live)])
+ENGINES = ["memory", *(f"rocks-{version}" for version in VERSIONS), pytest.param("libvirt", marks=pytest.mark.live)]
+
+
+@pytest.fixture(scope="module", params=ENGINES)
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     if request.param == "memory":
         folder = tmp_path_factory.mktemp("engine")
         state = StateFolder(folder / "state")
         yield Rig(lambda settings: MemoryDriver(state, settings), EmptyDisks(folder), state)
         return
+    if request.param.startswith("rocks-"):
+        yield on_rocks(tmp_path_factory.mktemp("engine"), request.param.removeprefix("rocks-"))
+        return
     if os.geteuid():
         pytest.skip("needs root")
     with engine_room() as folder:
         yield from on_libvirt(folder)
+
+
+def on_rocks(folder: Path, version: str) -> Rig:
+    """A site whose one container has all nodes."""
+    site = RocksSite.create(folder / "site", version, containers=1)
+    state, only = StateFolder(folder / "state"), "vm-container-0-0"
+
+    def another(settings: ClusterSettings) -> Driver:
+        found = rocks_settings(site, settings, containers=(only,), frontend=only)
+        return KvmRocksDriver(found, state, folder, PAUSE)
+
+    return Rig(another, EmptyDisks(folder), state)
 
 
 def on_libvirt(folder: Path) -> Iterator[Rig]:
@@ -111,9 +132,10 @@ class Running:
 @pytest.fixture(scope="module")
 def running(engine: Rig) -> Iterator[Running]:
     log = engine.driver.console_log(C, COMPUTE)
-    assert log
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text("of an older boot")
+    assert bool(log) == engine.driver.info.has_console
+    if log:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("of an older boot")
     others, before = engine.others(), engine.host
     allocation = engine.allocate(plan(C, 2), number=2)
     told: list[Progress] = []
@@ -142,15 +164,17 @@ def test_an_allocation_holds_what_was_leased_and_runs_nothing(rig: Rig) -> None:
         "10.1.255.254/16",
         "10.1.255.253/16",
     ]
-    assert {node.name: {nic.network: nic.mac for nic in node.nics} for node in allocation.nodes} == held.macs
+    macs = {node.name: {nic.network: nic.mac for nic in node.nics} for node in allocation.nodes}
+    assert macs == held.macs or rig.driver.info.assigns_macs
+    assert len({nic.mac for node in allocation.nodes for nic in node.nics}) == 4
     assert str(allocation.frontend.nic("public").gateway) == "198.51.100.1"
     assert str(allocation.computes[0].nics[0].gateway) == "10.1.1.1"
-    assert rig.driver.status(A) == {}
+    assert ACTIVE not in rig.states(A).values()
 
 
 def test_an_allocated_cluster_is_seen_and_holds_its_vlan(rig: Rig) -> None:
     allocation = rig.allocate(plan(A))
-    assert rig.driver.survey()[A] == {}
+    assert rig.driver.survey()[A] == rig.driver.status(A)
     used = rig.driver.in_use()
     assert allocation.vlan in used.vlans
     assert A in used.clusters
@@ -192,13 +216,14 @@ def test_the_frontend_starts_first_and_progress_tells_of_each(running: Running) 
 
 def test_each_node_has_a_console_log_that_a_new_boot_makes_anew(rig: Rig, running: Running) -> None:
     log = rig.driver.console_log(C, COMPUTE)
-    assert log
+    if not log:
+        pytest.skip("this engine logs no console")
     assert "older" not in log.read_text()
     assert log.stat().st_mode & 0o077 == 0
 
 
 def test_what_is_known_of_a_node_comes_from_the_engine_alone(rig: Rig, running: Running) -> None:
-    shutil.rmtree(rig.state.cluster(C))
+    shutil.rmtree(rig.state.cluster(C), ignore_errors=True)
     for seen in (rig.driver.survey()[C], rig.driver.status(C)):
         assert seen[NodeName(C)].role is Role.FRONTEND
         assert seen[COMPUTE].role is Role.COMPUTE

@@ -125,7 +125,7 @@ class Deployment:
 
         def ship(host: str) -> None:
             for parcel in groups[host]:
-                self.power.progress(Progress("prepare", parcel.disk.node, f"sending the disk to {host}"))
+                self.power.progress(Progress("boot", parcel.disk.node, f"sending the disk to {host}"))
             failed = self.shipper.send(host, groups[host])
             found.update({machine_of(cluster, node): error for node, error in failed.items()})
 

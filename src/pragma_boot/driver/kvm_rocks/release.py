@@ -60,6 +60,8 @@ class Release:
         if note and not note.asked:  # Rocks never heard of it: what bears its name is somebody else's
             self.notes.drop(self.cluster)
             return
+        if note is None and Reader(self.power.rocks).cluster(self.cluster) is None:
+            return
         seen = self._look()
         mine = seen.clusters.get(self.cluster)
         if mine and note and not self._asked_for(note, seen.interfaces):
