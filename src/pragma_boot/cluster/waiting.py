@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pragma_boot import accel
 from pragma_boot.cluster.ready import Watched, wait_until_ready
 from pragma_boot.cluster.site import Site
 from pragma_boot.model import Allocation, ClusterName, NodeAllocation, ProgressSink, Role
@@ -21,7 +22,11 @@ class Watch:
     def until_ready(self, limit: float, progress: ProgressSink) -> None:
         """Return when every node is ready. Raises NotReadyError after *limit* seconds, or at once when one died."""
         wait_until_ready(
-            self.nodes, timeout=limit, status=lambda: self.site.driver.status(self.cluster), progress=progress
+            self.nodes,
+            timeout=limit,
+            status=lambda: self.site.driver.status(self.cluster),
+            progress=progress,
+            accel=_accel(self.site),
         )
 
 
@@ -29,6 +34,17 @@ def begin(site: Site, allocation: Allocation, *, reports: bool) -> Watch:
     """Note where the consoles' logs end now: to be called before the nodes are started."""
     nodes = tuple(_watched(site, allocation, node, reports) for node in allocation.nodes)
     return Watch(site, allocation.cluster, nodes)
+
+
+def _accel(site: Site) -> str:
+    """How nodes run on this host, as it was proved before they were started; empty where another machine runs them.
+
+    It is for a hint alone, so a wish for KVM that cannot be had is not refused here.
+    """
+    libvirt = site.settings.libvirt
+    if libvirt is None:
+        return ""
+    return accel.works(site.settings.site.state, accel.TCG if libvirt.accel == accel.TCG else "auto")
 
 
 def _watched(site: Site, allocation: Allocation, node: NodeAllocation, reports: bool) -> Watched:
