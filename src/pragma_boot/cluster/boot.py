@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
 from pragma_boot.cluster import further, naming, undo, waiting
-from pragma_boot.cluster.plan import Sizes, check_architecture, check_volumes, make_plan
+from pragma_boot.cluster.plan import Sizes, check_architecture, check_private, check_volumes, make_plan
 from pragma_boot.cluster.site import Site
 from pragma_boot.cluster.store import exists
 from pragma_boot.cluster.view import ClusterView, NodeView, cluster
@@ -214,6 +214,7 @@ def _decide(
     if identity.cluster in used.clusters:
         raise exists(identity.cluster)
     private = image.private_network or settings.private_network
+    check_private(image, private, settings.public_network)
     plan = make_plan(identity.cluster, image.name, _sizes(site, request, image), private, request.keys)
     plan = further.add(site, plan, request.options, used)
     place(plan, _free(site))  # for its refusal; the driver places again

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Interface, IPv4Network
 
 from pragma_boot.errors import NotAvailableError, PragmaError
 from pragma_boot.model import ClusterName, Image, ImageName, NodeName, NodeSpec, Plan, Role, VolumeSource
@@ -66,3 +66,14 @@ def name_after_image(image: ImageName) -> str:
     """A cluster name made from an image's: ``hku_biolinux`` gives ``hku-biolinux``; always valid."""
     text = re.sub(r"[^a-z0-9]+", "-", image.lower()).strip("-")[:_ROOM_FOR_SUFFIX].strip("-")
     return text if text[:1].isalpha() and not re.fullmatch(r"compute-\d+|frontend|local(host)?", text) else f"vc-{text}"
+
+
+def check_private(image: Image, private: IPv4Interface, public: IPv4Network) -> None:
+    """Raise PragmaError when the private network lies over the site's public one: nodes could not route."""
+    if private.network.overlaps(public):
+        raise PragmaError(
+            f"the private network {private.network} overlaps the public network {public}",
+            details=f"it comes from {image.origin}" if image.private_network else None,
+            resolution="set another 'private_network'"
+            + (", or take the network out of the image's description" if image.private_network else ""),
+        )

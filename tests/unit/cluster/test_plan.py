@@ -1,11 +1,11 @@
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pragma_boot.cluster.plan import Sizes, check_architecture, make_plan, name_after_image, spread
+from pragma_boot.cluster.plan import Sizes, check_architecture, check_private, make_plan, name_after_image, spread
 from pragma_boot.driver.placing import place
 from pragma_boot.errors import CapacityError, PragmaError
 from pragma_boot.model import (
@@ -87,3 +87,13 @@ def test_an_image_for_another_processor_is_refused() -> None:
     check_architecture(image, "arm64")
     with pytest.raises(PragmaError, match="unsupported architecture aarch64 of image demo"):
         check_architecture(image, "x86_64")
+
+
+def test_a_private_network_over_the_public_one_is_refused() -> None:
+    part = NodeImage(FileSource("x.raw", Packing.RAW, ("x.raw",)))
+    own = IPv4Interface("198.51.100.1/24")
+    image = Image(ImageName("demo"), "x86_64", "demo.xml", Path("/nowhere"), part, private_network=own)
+    check_private(image, IPv4Interface("10.1.1.1/16"), IPv4Network("198.51.100.0/24"))
+    with pytest.raises(PragmaError, match="overlaps the public network") as caught:
+        check_private(image, own, IPv4Network("198.51.100.0/25"))
+    assert caught.value.details == "it comes from demo.xml"
