@@ -199,9 +199,9 @@ def test_unreadable_files(case: Case, name: str) -> None:
 def test_forbidden_files(case: Case, name: str) -> None:
     for folder in case.root, *case.root.parents[:2]:
         folder.chmod(0o755)
-    for folder in ("log", "state"):
-        (case.root / folder).mkdir(mode=0o777)
-        (case.root / folder).chmod(0o777)
+    for open_one in ("log", "state"):
+        (case.root / open_one).mkdir()
+        (case.root / open_one).chmod(0o777)
     (case.root / name).chmod(0)
     os.seteuid(65534)
     try:

@@ -166,8 +166,7 @@ def coloured(stream: TextIO) -> bool:
 
 def _cluster_rows(cluster: ClusterView) -> list[tuple[str, str, str, str]]:
     frontend = cluster.nodes[0] if cluster.nodes and cluster.nodes[0].role == "frontend" else None
-    state = frontend.state if frontend else cluster.state
-    rows = [(f"{cluster.name}:", _NO_COMPUTE, state, cluster.public_ip or _NO_ADDRESS)]
+    rows = [(f"{cluster.name}:", _NO_COMPUTE, cluster.state, cluster.public_ip or _NO_ADDRESS)]
     computes = cluster.nodes[1:] if frontend else cluster.nodes
     return rows + [(":", node.name, node.state, _NO_ADDRESS) for node in computes]
 

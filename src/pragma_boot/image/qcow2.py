@@ -116,6 +116,7 @@ class FileDiskStore:
 
     def delete(self, cluster: str) -> None:
         """See `DiskStore.delete`."""
+        self._sweep()
         folder = self._folder(cluster)
         try:
             shutil.rmtree(folder)
@@ -127,6 +128,13 @@ class FileDiskStore:
                 details=str(error),
                 resolution="see that you may write there and that no VM uses them, then repeat",
             ) from error
+
+    def _sweep(self) -> None:
+        """Remove the scratch folders of commands that were killed: nodes' secrets are in them."""
+        for old in self._scratch.glob(f"{_SCRATCH}[0-9]*"):
+            process = old.name.removeprefix(_SCRATCH).split("-")[0]
+            if process.isdigit() and not Path("/proc", process).exists():
+                shutil.rmtree(old, ignore_errors=True)
 
     def _folder(self, cluster: str) -> Path:
         if not cluster or cluster in (".", "..") or "/" in cluster:
@@ -188,10 +196,7 @@ class FileDiskStore:
     def _scratch_folder(self) -> Iterator[Path]:
         """A private folder that is gone after the block; those of commands that were killed go with it."""
         make_folder(self._scratch, 0o755)
-        for old in self._scratch.glob(f"{_SCRATCH}[0-9]*"):
-            process = old.name.removeprefix(_SCRATCH).split("-")[0]
-            if process.isdigit() and not Path("/proc", process).exists():
-                shutil.rmtree(old, ignore_errors=True)
+        self._sweep()
         prefix = f"{_SCRATCH}{os.getpid()}-"
         with tempfile.TemporaryDirectory(prefix=prefix, dir=self._scratch, ignore_cleanup_errors=True) as name:
             yield Path(name)
