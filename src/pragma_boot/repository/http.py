@@ -28,6 +28,7 @@ from pragma_boot.model import (
     Progress,
     ProgressSink,
     Role,
+    VolumeSource,
     no_progress,
 )
 from pragma_boot.repository import catalog as catalogs
@@ -135,7 +136,10 @@ class HttpRepository:
         return Wanted(entry.path, paths, limit=markup.SIZE_LIMIT, verify=verify)
 
     def _parts(self, image: Image, role: Role) -> tuple[Wanted, ...]:
-        """The files that a role's disk is made of. Raises ImageError for a volume."""
+        """The files that a role's disk is made of; none for a volume on a NAS. Raises ImageError for other volumes."""
+        declared = image.for_role(role).source
+        if isinstance(declared, VolumeSource) and declared.host:
+            return ()
         source = file_source(image, role)
         own = PurePosixPath(image.directory.relative_to(self._settings.directory))
         document = Place(Path(image.origin)).record()
@@ -174,6 +178,8 @@ class HttpRepository:
         """Have a role's files here; when none of them is yet, unpack them while they arrive."""
         parts = self._parts(image, role)
         missing = [part for part in parts if self._mirror.record(part) is None]
+        if not missing:
+            return
         source = file_source(image, role)
         if source.packing is Packing.RAW or len(missing) < len(parts):
             self._transfer(missing, image.name, progress)

@@ -16,7 +16,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from pragma_boot import log
@@ -318,12 +318,7 @@ def _refusal(reply: Reply, body: bytes) -> StatusError:
 
 def _unreachable(url: str, error: Exception) -> PragmaError:
     """What a failure of the network means; certificates are never a matter of patience."""
-    cause: Any = error
-    while not isinstance(cause, ssl.SSLError) and (cause.__cause__ or getattr(cause, "reason", None)):
-        following = cause.__cause__ or cause.reason
-        if not isinstance(following, BaseException):
-            break
-        cause = following
+    cause = _root(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return RepositoryError(
             f"{shown(url)} has a certificate that is not trusted",
@@ -331,3 +326,14 @@ def _unreachable(url: str, error: Exception) -> PragmaError:
             resolution="give the authority's certificate as ca_file in repository_settings of site_conf.conf",
         )
     return TransientError(f"{shown(url)} cannot be reached", details=log.masked(str(cause)), resolution=_REACH)
+
+
+def _root(error: BaseException) -> BaseException:
+    """What is at the bottom of a wrapped error: a certificate's fault, where there is one."""
+    while not isinstance(error, ssl.SSLError):
+        inner = [error.__cause__, getattr(error, "reason", None), *error.args[:1], error.__context__]
+        following = next((one for one in inner if isinstance(one, BaseException)), None)
+        if following is None:
+            break
+        error = following
+    return error
