@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -119,6 +118,8 @@ class Call:
 def suffer(fault: Fault) -> None:
     """Take the time, and run the hook, that a fault asks for; without the site's lock."""
     if fault.race:
+        import subprocess
+
         subprocess.run(
             fault.race, check=False, stdin=subprocess.DEVNULL, env={**os.environ, "CALLER": str(os.getppid())}
         )

@@ -48,6 +48,8 @@ def list_host_interface(call: Call) -> None:
 @command("list host vm", "[host]... [showdisks=bool] [status=bool]")
 def list_host_vm(call: Call) -> None:
     """VMs: a row for the first MAC and disk, further rows for further ones."""
+    if call.flag("status"):
+        machines.refresh(call.store)
     status, disks = call.flag("status"), call.flag("showdisks")
     header = ["vm-host", "slice", "mem", "cpus", "mac", "host", "virt-type"]
     header += ["status"] if status else []
@@ -63,9 +65,8 @@ def _vm_rows(state: State, node: Node, states: dict[str, str], show_disks: bool)
     vm = node.vm
     assert vm
     macs: Sequence[str | None] = [row.mac for row in interfaces(state, node) if row.mac]
-    disks = vm.disks if show_disks else []
     rows = []
-    for index, (mac, disk) in enumerate(zip_longest(macs or [None], disks)):
+    for index, (mac, disk) in enumerate(zip_longest(macs or [None], vm.disks)):
         phys = by_id(state, vm.phys)
         first = index == 0
         cells: list[object] = [Long(vm.slice), Long(vm.mem), Long(node.cpus)] if first else [None] * 3
@@ -83,7 +84,6 @@ def _states(call: Call) -> dict[str, str]:
     """What each VM does, asked host by host."""
     if call.fault.vanish:
         raise CrashError("libvirtError", "Domain not found: no domain with matching id 7")
-    machines.refresh(call.store)
     found = {}
     for node in call.state.nodes:
         if not node.vm:
@@ -101,6 +101,8 @@ def _states(call: Call) -> dict[str, str]:
 @command("list cluster", "[cluster]... [status=bool]")
 def list_cluster(call: Call) -> None:
     """Frontends, virtual ones first, and what shares their VLAN."""
+    if call.flag("status"):
+        machines.refresh(call.store)
     chosen = resolve(call.state, call.args)
     frontends = [node for node in chosen if node.membership == "Frontend"]
     if call.args and len(frontends) < len(chosen):

@@ -7,7 +7,6 @@ a VLAN is an isolated network that all of them share.
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
 from .clock import gone
@@ -16,6 +15,8 @@ from .hosts import by_id, interfaces, node
 from .model import Disk, Interface
 
 if TYPE_CHECKING:
+    import subprocess
+
     from .store import Store
 
 _STATES = {"1": "active", "2": "active", "3": "paused", "4": "shutdown", "6": "crashed"}
@@ -25,15 +26,16 @@ def refresh(store: Store) -> None:
     """Learn what the real machines do; one that has ended is gone from its host."""
     if not store.state.options.libvirt:
         return
-    prefix = _name(store, "")
+    known = [(host, vm) for host, domains in store.state.domains.items() for vm in domains]
     with store.unlocked():
         found = _states(_virsh(store, "domstats", "--state", "--list-active").stdout)
-    for host, domains in list(store.state.domains.items()):
-        for vm in list(domains):
-            if state := found.get(prefix + vm):
-                domains[vm] = state
-            else:
-                gone(store, host, vm)
+    for host, vm in known:  # not those that were started meanwhile
+        if _name(store, vm) not in found:
+            gone(store, host, vm)
+    for owner in store.state.nodes:
+        phys = by_id(store.state, owner.vm.phys) if owner.vm else None
+        if phys and (state := found.get(_name(store, owner.name))):
+            store.state.domains.setdefault(phys.name, {})[owner.name] = state
 
 
 def start(store: Store, vm: str) -> None:
@@ -85,6 +87,8 @@ def _name(store: Store, what: str) -> str:
 
 
 def _virsh(store: Store, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    import subprocess  # not at the top: most calls need none of it, and each call is a new process
+
     argv = ["virsh", "--quiet", "--connect", store.state.options.libvirt.get("uri", "qemu:///system"), *words]
     return subprocess.run(argv, input=stdin, text=True, capture_output=True, check=False)
 

@@ -215,7 +215,7 @@ class State:
 
     def dump(self) -> str:
         """The state as JSON."""
-        return json.dumps(self, default=vars, indent=1)
+        return json.dumps(self, default=vars)
 
     @classmethod
     def load(cls, text: str) -> State:

@@ -8,7 +8,6 @@ from .call import Call, command
 from .errors import AbortError
 from .hosts import by_id, next_ip, next_mac, resolve, vms
 from .lists import attributes
-from .remote import run
 
 
 @command("report version")
@@ -68,6 +67,8 @@ def dump_host_vm_nas(call: Call) -> None:
 @command("run host", "[host]... {command} [collate=string] [delay=string] [managed=bool] [timeout=string]")
 def run_host(call: Call) -> None:
     """A command on hosts; how it ended is lost."""
+    from .remote import run  # not at the top: it takes long to import
+
     (words,) = call.positional("command")
     if not words:
         raise AbortError("must supply a command")
