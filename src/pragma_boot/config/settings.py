@@ -57,6 +57,9 @@ class PublicNetwork:
     name: str
 
 
+_ETHERNET_MTU = 1500
+
+
 @dataclass(frozen=True, slots=True)
 class SiteNetwork:
     """A further network of the site that clusters may ask for (guest.md 7.4).
@@ -71,6 +74,11 @@ class SiteNetwork:
     vlan: int | None = None
     mtu: int | None = None
     cidr: IPv4Network | None = None
+
+    @property
+    def nodes_mtu(self) -> int:
+        """The MTU of nodes' interfaces on it, bytes."""
+        return self.mtu or _ETHERNET_MTU
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,6 @@ ADD, ENT = "add-iface", "enable-ent"
 MOST = 8
 """Further networks of one cluster."""
 
-DEFAULT_MTU = 1500
 _TAG = re.compile(r"[a-z][a-z0-9_]{0,14}")
 _EXAMPLE = "openflow:10.103.0.1/28"
 
@@ -103,7 +102,7 @@ def choose(
         known[f"network {wish.network}"] = block
         held = [address for name, address in taken if name == wish.network]
         first = _first(wish, block, nodes, held)
-        chosen.append(ExtraNetwork(wish.network, block, first, network.mtu or DEFAULT_MTU))
+        chosen.append(ExtraNetwork(wish.network, block, first, network.nodes_mtu))
     return tuple(chosen)
 
 

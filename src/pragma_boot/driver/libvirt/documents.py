@@ -31,15 +31,24 @@ _FIRST_NIC_SLOT = 0x02
 _DISK_SLOT, _RNG_SLOT, _BALLOON_SLOT = 0x10, 0x11, 0x12
 _KVM_CPU = {"mode": "host-passthrough", "check": "none"}
 _TCG_CPU = {"mode": "maximum", "check": "none"}
+_NO_OFFLOAD = dict.fromkeys(("csum", "tso4", "tso6", "ecn", "ufo"), "off")
 
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """One interface: on the libvirt network *network*, or on the host's bridge *bridge*."""
+    """One interface: on the libvirt network *network*, or on the host's bridge *bridge*.
+
+    openvswitch: the bridge is one of Open vSwitch's. vlan: the tag of its packets on the bridge. mtu: bytes; None: the
+    bridge's. checksums: the node has to compute them itself, nobody does it for it on the way.
+    """
 
     mac: Mac
     network: str = ""
     bridge: str = ""
+    openvswitch: bool = False
+    vlan: int | None = None
+    mtu: int | None = None
+    checksums: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +184,11 @@ def _interface(nic: Interface, slot: int) -> _Element:
         "interface",
         _e("mac", address=nic.mac),
         _e("source", **source),
+        *([_e("vlan", _e("tag", id=str(nic.vlan)))] if nic.vlan else []),
+        *([_e("virtualport", type="openvswitch")] if nic.openvswitch else []),
         _e("model", type="virtio"),
+        *([_e("driver", _e("host", **_NO_OFFLOAD), _e("guest", **_NO_OFFLOAD))] if nic.checksums else []),
+        *([_e("mtu", size=str(nic.mtu))] if nic.mtu else []),
         _e("rom", enabled="no"),
         _slot(slot),
         type=kind,

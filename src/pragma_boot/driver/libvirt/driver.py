@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pragma_boot import accel, files
 from pragma_boot.config.settings import LibvirtSettings
 from pragma_boot.driver import placing
-from pragma_boot.driver.base import DriverInfo
+from pragma_boot.driver.base import DriverInfo, no_volumes
 from pragma_boot.driver.libvirt import domains, marks, networks
 from pragma_boot.driver.libvirt.connection import Connection, connect, explained
 from pragma_boot.driver.libvirt.domains import Found
@@ -22,6 +22,7 @@ from pragma_boot.driver.libvirt.marks import Marks
 from pragma_boot.errors import DriverError, PragmaError
 from pragma_boot.files import StateFolder
 from pragma_boot.model import (
+    PRIVATE,
     PUBLIC,
     Allocation,
     Capacity,
@@ -39,6 +40,7 @@ from pragma_boot.model import (
     Progress,
     ProgressSink,
     PublicSide,
+    Volumes,
     no_progress,
 )
 
@@ -53,7 +55,7 @@ _Act = Callable[[], None]
 class LibvirtDriver:
     """Promises in driver.base. One connection, opened when first needed and kept; folders: what QEMU must reach."""
 
-    info = DriverInfo("libvirt", has_console=True, direct_kernel=True)
+    info = DriverInfo("libvirt", has_console=True, direct_kernel=True, options=frozenset({"add-iface", "enable-ent"}))
 
     def __init__(self, settings: LibvirtSettings, state: StateFolder, folders: Sequence[Path] = ()) -> None:
         self._settings = settings
@@ -83,7 +85,7 @@ class LibvirtDriver:
         """As in the contract."""
         from pragma_boot.driver.libvirt import preflight  # noqa: PLC0415 - only `boot` and `check site` look
 
-        preflight.check(self._settings, self._state, self._folders)
+        preflight.check(self._settings, self._state, self._folders, networks)
 
     def set_up(self) -> tuple[str, ...]:
         """As in the contract: the NAT network, where the settings want one."""
@@ -123,6 +125,7 @@ class LibvirtDriver:
             vlans=frozenset(each.vlan for each in ours if each.vlan is not None),
             macs=frozenset(Mac(mac) for mac in macs),
             clusters=frozenset(each.cluster for each in ours),
+            extra=frozenset(address for each in ours for address in each.extra),
         )
 
     def public_side(self) -> PublicSide:
@@ -168,7 +171,7 @@ class LibvirtDriver:
         self.set_up()
         mine = next(filter(None, map(domains.read_marks, found)), None)
         if mine:
-            networks.ensure_private(self._connection, replace(mine, node=NodeName(""), role=""))
+            networks.ensure_private(self._connection, replace(mine, node=NodeName(""), role="", extra=()))
 
         def start(each: Found) -> None:
             progress(Progress("boot", each.node, "starting"))
@@ -214,6 +217,10 @@ class LibvirtDriver:
         )
         _raise(f"remove {cluster}", failures, len(acts) + 1)
 
+    def volumes(self) -> Volumes:
+        """As in the contract."""
+        raise no_volumes(self.info)
+
     def _domain(self, allocation: Allocation, node: NodeAllocation, disk: Disk, how: str) -> Domain:
         from pragma_boot.driver.libvirt.documents import Domain  # noqa: PLC0415 - listing does without documents
 
@@ -231,10 +238,13 @@ class LibvirtDriver:
         )
 
     def _interface(self, cluster: ClusterName, network: str, mac: Mac) -> Interface:
+        from pragma_boot.driver.libvirt import bridges  # noqa: PLC0415 - listing does without documents
         from pragma_boot.driver.libvirt.documents import Interface  # noqa: PLC0415
 
-        if network != PUBLIC:
+        if network == PRIVATE:
             return Interface(mac, network=marks.network_name(cluster))
+        if network != PUBLIC:
+            return bridges.interface(self._settings.clusters.networks[network], mac)
         public = self._settings.public
         return Interface(
             mac,
@@ -288,6 +298,7 @@ class LibvirtDriver:
 
 def _marks(site: str, allocation: Allocation, node: NodeAllocation | None = None) -> Marks:
     """What a node, or without one the cluster's network, carries."""
+    nics = node.nics if node else ()
     return Marks(
         site=site,
         cluster=allocation.cluster,
@@ -297,6 +308,7 @@ def _marks(site: str, allocation: Allocation, node: NodeAllocation | None = None
         fqdn=allocation.fqdn,
         public_ip=allocation.public_ip,
         vlan=allocation.vlan,
+        extra=tuple((nic.network, nic.address.ip) for nic in nics if nic.network not in (PRIVATE, PUBLIC)),
     )
 
 

@@ -8,6 +8,7 @@ from those of another site on the same host, costs no further question to libvir
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
 from typing import TYPE_CHECKING
@@ -27,7 +28,10 @@ _NOBODY = NodeName("")
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """The metadata of a domain or (without a node) of a cluster's network."""
+    """The metadata of a domain or (without a node) of a cluster's network.
+
+    extra: the node's address on each further network.
+    """
 
     site: str
     cluster: ClusterName
@@ -37,6 +41,7 @@ class Marks:
     fqdn: str = ""
     public_ip: IPv4Address | None = None
     vlan: int | None = None
+    extra: tuple[tuple[str, IPv4Address], ...] = ()
 
 
 def domain_name(cluster: ClusterName, node: NodeName) -> str:
@@ -93,6 +98,7 @@ def element(marks: Marks) -> _Element:
         "fqdn": marks.fqdn,
         "public-ip": str(marks.public_ip or ""),
         "vlan": "" if marks.vlan is None else str(marks.vlan),
+        "extra": " ".join(f"{network}={address}" for network, address in marks.extra),
     }
     given = {key: value for key, value in values.items() if value}
     return etree.Element(f"{{{URI}}}cluster", given, nsmap={PREFIX: URI})
@@ -112,7 +118,15 @@ def parse(found: _Element | None) -> Marks | None:
         fqdn=found.get("fqdn", ""),
         public_ip=_address(found.get("public-ip", "")),
         vlan=int(vlan) if vlan.isdecimal() else None,
+        extra=tuple(_extra(found.get("extra", ""))),
     )
+
+
+def _extra(text: str) -> Iterator[tuple[str, IPv4Address]]:
+    for word in text.split():
+        network, _, given = word.partition("=")
+        if address := _address(given):
+            yield network, address
 
 
 def _address(text: str) -> IPv4Address | None:

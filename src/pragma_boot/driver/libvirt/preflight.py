@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pragma_boot import accel
 from pragma_boot.config.settings import LibvirtSettings
-from pragma_boot.driver.libvirt import networks, reach
+from pragma_boot.driver.libvirt import bridges, networks, reach
 from pragma_boot.driver.libvirt.connection import Connection, connect, explained
 from pragma_boot.errors import DriverError, Fault, PreflightError
 from pragma_boot.files import StateFolder
@@ -22,11 +22,13 @@ MINIMUM_LIBVIRT = 7_001_000
 
 _LOG_DAEMON = Path("/run/libvirt/virtlogd-sock")
 _ROUTES = Path("/proc/net/route")
-_INTERFACES = Path("/sys/class/net")
 
 
-def check(settings: LibvirtSettings, state: StateFolder, folders: Sequence[Path]) -> None:
-    """Raise PreflightError with every fault. folders: what QEMU must reach (disks, images), made already or not."""
+def check(settings: LibvirtSettings, state: StateFolder, folders: Sequence[Path], further: Iterable[str] = ()) -> None:
+    """Raise PreflightError with every fault. folders: what QEMU must reach (disks, images), made already or not.
+
+    further: names of the further networks to look at.
+    """
     faults = [*_hosts(settings.hosts), *_programs(settings)]
     try:
         connection = connect(settings.hosts[0])
@@ -35,6 +37,7 @@ def check(settings: LibvirtSettings, state: StateFolder, folders: Sequence[Path]
     else:
         faults += _engine(connection, settings.hosts[0])
         faults += _public(connection, settings)
+        faults += _further(connection, settings, further)
         faults += _folders(qemu_user(connection), folders)
     faults += _acceleration(settings, state)
     if faults:
@@ -97,8 +100,7 @@ def _programs(settings: LibvirtSettings) -> Iterator[Fault]:
 
 
 def _engine(connection: Connection, uri: str) -> Iterator[Fault]:
-    with explained("ask for libvirt's version"):
-        version = connection.getLibVersion()
+    version = _version(connection)
     if version < MINIMUM_LIBVIRT:
         yield Fault(uri, f"libvirt {_dotted(version)} is too old", f"update it to {_dotted(MINIMUM_LIBVIRT)} or later")
     try:
@@ -115,7 +117,7 @@ def _engine(connection: Connection, uri: str) -> Iterator[Fault]:
 def _public(connection: Connection, settings: LibvirtSettings) -> Iterator[Fault]:
     name, clusters = settings.public.name, settings.clusters
     if settings.public.kind == "bridge":
-        if not (_INTERFACES / name / "bridge").is_dir():
+        if not bridges.is_linux(name):
             mend = f"create it (ip link add {name} type bridge), or set public_network = {{'nat': 'pragma-public'}}"
             yield Fault("public_network", f"the host has no bridge {name}", mend)
         return
@@ -128,6 +130,17 @@ def _public(connection: Connection, settings: LibvirtSettings) -> Iterator[Fault
         for device in _clashes(clusters.public_network, _ROUTES.read_text().splitlines()[1:]):
             what = f"the host reaches {clusters.public_network} through {device} already"
             yield Fault("public_network", what, "choose another private range for gw, netmask and public_ips")
+
+
+def _further(connection: Connection, settings: LibvirtSettings, names: Iterable[str]) -> Iterator[Fault]:
+    known = settings.clusters.networks
+    for name in names:
+        yield from bridges.faults(known[name], _version(connection))
+
+
+def _version(connection: Connection) -> int:
+    with explained("ask for libvirt's version"):
+        return int(connection.getLibVersion())
 
 
 def _clashes(network: IPv4Network, routes: Iterable[str]) -> Iterator[str]:
