@@ -46,6 +46,7 @@ class Fault:
     db_down: bool = False
     libvirt_down: list[str] = field(default_factory=list)
     vanish: bool = False
+    cut: int | None = None
     nas_error: str = ""
     nas_busy: float = 0
     undeliverable: bool = False

@@ -1,12 +1,13 @@
 """`ssh` into an emulated host: the command runs with the host's folder as its root.
 
-A mount namespace of its own gives the command the machine's programs read-only, a few devices, the site's folder
-under its real name, and for the rest what lies in ``hosts/NAME``. So whatever a driver may send runs as it is. Needs
-root, or unprivileged user namespaces.
+Namespaces of its own give the command the machine's programs read-only, a few devices, the site's folder under its
+real name, the host's name, and for the rest what lies in ``hosts/NAME``. So whatever a driver may send runs as it is.
+Needs root, or unprivileged user namespaces.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -26,7 +27,7 @@ HOST = "ROCKS_EMU_HOST"
 """Tells a companion on which host it runs."""
 
 _WITH_VALUE = "bcDEeFIiJLlmOopQRSWw"
-_NEWNS, _NEWUSER = 0x20000, 0x10000000
+_NEWNS, _NEWUTS, _NEWUSER = 0x20000, 0x4000000, 0x10000000
 _BIND, _REC, _PRIVATE, _RDONLY, _REMOUNT = 0x1000, 0x4000, 0x40000, 0x1, 0x20
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 
@@ -45,7 +46,7 @@ def main() -> int:
     else:
         sys.stderr.write(fault.noise)
         sys.stderr.flush()
-        status = _connect(store, words)
+        status = _connect(store, words, fault.cut)
         status = status if fault.rc is None else fault.rc
     store.log(program="ssh", argv=words, rc=status, seconds=time.monotonic() - started)
     return status
@@ -66,7 +67,7 @@ _INSIDE = (
 )
 
 
-def _connect(store: Store, words: list[str]) -> int:
+def _connect(store: Store, words: list[str], cut: int | None) -> int:
     rest = _without_options(words)
     if not rest:
         return _complain("usage: ssh [options] destination [command]")
@@ -79,13 +80,29 @@ def _connect(store: Store, words: list[str]) -> int:
         down = host in state.down or not store.host(host).is_dir()
     if down:
         return _complain(f"ssh: connect to host {name} port 22: No route to host")
-    child = os.fork()
-    if not child:
-        enter(store, host, command)
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
-    _, status = os.waitpid(child, 0)
+    data = None if cut is None else sys.stdin.buffer.read(cut)
+    status = _spawn(store, host, command, data)
+    if data is not None:
+        return _complain(f"Connection to {name} closed by remote host.")
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
+
+
+def _spawn(store: Store, host: str, command: str, data: bytes | None) -> int:
+    """Run the command on the host; data: all that reaches its standard input, else it is ours. Returns its status."""
+    ends = None if data is None else os.pipe()
+    child = os.fork()
+    if not child:
+        if ends:
+            os.dup2(ends[0], 0)
+            os.close(ends[1])
+        enter(store, host, command)
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
+    if ends:
+        os.close(ends[0])
+        with os.fdopen(ends[1], "wb") as pipe, contextlib.suppress(BrokenPipeError):
+            pipe.write(data or b"")
+    return os.waitpid(child, 0)[1]
 
 
 def _without_options(words: list[str]) -> list[str]:
@@ -107,7 +124,7 @@ def _complain(text: str) -> int:
 def enter(store: Store, host: str, command: str) -> NoReturn:
     """Become a shell that runs *command* on *host*."""
     root = store.host(host)
-    _own_mounts()
+    _own_namespaces(host)
     here = [Path("/usr"), Path(sys.base_prefix), Path(__file__).parents[1]]
     for folder in dict.fromkeys(here):
         if folder == Path("/usr") or not folder.is_relative_to("/usr"):
@@ -123,15 +140,16 @@ def enter(store: Store, host: str, command: str) -> NoReturn:
     os.execve("/usr/bin/sh", ["sh", "-c", command or ":"], variables)
 
 
-def _own_mounts() -> None:
+def _own_namespaces(host: str) -> None:
     libc, user, group = ctypes.CDLL(None, use_errno=True), os.geteuid(), os.getegid()
-    if libc.unshare(_NEWNS | (0 if user == 0 else _NEWUSER)):
+    if libc.unshare(_NEWNS | _NEWUTS | (0 if user == 0 else _NEWUSER)):
         raise OSError(ctypes.get_errno(), "cannot make a mount namespace")
     if user:
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"0 {user} 1")
         Path("/proc/self/gid_map").write_text(f"0 {group} 1")
     _mount(None, Path("/"), _REC | _PRIVATE)
+    libc.sethostname(host.encode(), len(host))
 
 
 def _bind(source: Path, root: Path, *, readonly: bool = False) -> None:

@@ -156,6 +156,19 @@ def test_ssh_has_faults_and_a_log_of_its_own(site: RocksSite) -> None:
 
 
 @needs_namespaces
+def test_a_connection_may_break_half_way(site: RocksSite) -> None:
+    site.faults({"program": "ssh", "cut": 3})
+    ran = site.run(ROOM, "cat > /tmp/disk", program="ssh", stdin=b"a whole disk")
+    assert (ran.status, ran.err) == (255, f"Connection to {ROOM} closed by remote host.\n")
+    assert (site.folder / "hosts" / ROOM / "tmp/disk").read_bytes() == b"a w"
+
+
+@needs_namespaces
+def test_a_host_knows_its_name(site: RocksSite) -> None:
+    assert site.run(ROOM, "uname -n", program="ssh").out == f"{ROOM}\n"
+
+
+@needs_namespaces
 def test_rocks_runs_commands_on_hosts_and_forgets_how_they_ended(site: RocksSite) -> None:
     with site.change() as state:
         state.down = ["vm-container-0-1"]
