@@ -6,7 +6,8 @@ import gzip
 import struct
 import subprocess
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -100,20 +101,24 @@ class Saver:
     def device(self, number: int) -> str:
         return f"{self.name}p{number}" if self.name[-1].isdigit() else f"{self.name}{number}"
 
-    def save(self, packing: str = "gz", split: int = 0, options: Iterable[str] = ()) -> Path:
+    def save(self, packing: str = "gz", split: int = 0) -> Path:
         """Fill the image directory; returns it. split: bytes of a chunk."""
         self.save_table()
-        saved = []
-        for number, part in self.numbered():
+        parts = [(self.device(number), part) for number, part in self.numbered() if part.file_system]
+        for device, part in parts:
             if part.file_system == "swap":
-                ident = run("blkid", "-p", "-O", part.start * SECTOR, "-s", "UUID", "-o", "value", self.disk)
-                label = run("blkid", "-p", "-O", part.start * SECTOR, "-s", "LABEL", "-o", "value", self.disk)
-                text = f'UUID="{ident.decode().strip()}"\nLABEL="{label.decode().strip()}"\n'
-                (self.image / f"swappt-{self.device(number)}.info").write_text(text)
-            elif part.file_system:
-                self.save_part(self.device(number), part.file_system, self.cut(part), packing, split, options)
-                saved.append(self.device(number))
-        (self.image / "parts").write_text(" ".join(saved) + "\n")
+                offset = part.start * SECTOR
+                words = [
+                    run("blkid", "-p", "-O", offset, "-s", key, "-o", "value", self.disk) for key in ("UUID", "LABEL")
+                ]
+                text = 'UUID="{}"\nLABEL="{}"\n'.format(*(word.decode().strip() for word in words))
+                (self.image / f"swappt-{device}.info").write_text(text)
+        saved = [(device, part) for device, part in parts if part.file_system != "swap"]
+        with ThreadPoolExecutor(8) as pool:  # partclone waits most of its time
+            streams = pool.map(lambda row: self.stream(row[0], row[1]), saved)
+        for (device, part), stream in zip(saved, streams, strict=True):
+            self.pack(f"{device}.{part.file_system}-ptcl-img.{packing}", stream, packing, split)
+        (self.image / "parts").write_text(" ".join(device for device, _ in saved) + "\n")
         return self.image
 
     def numbered(self) -> list[tuple[int, Part]]:
@@ -145,8 +150,9 @@ class Saver:
         else:
             write(f"{self.name}-hidden-data-after-mbr", raw[SECTOR : min(part.start for part in self.parts) * SECTOR])
 
-    def cut(self, part: Part) -> Path:
-        file = self.folder / "part.raw"
+    def cut(self, part: Part, name: str = "cut") -> Path:
+        """The partition as a file."""
+        file = self.folder / f"{name}.raw"
         file.unlink(missing_ok=True)
         argv = ["dd", f"if={self.disk}", f"of={file}", "bs=1M", "conv=sparse", "iflag=skip_bytes,count_bytes"]
         run(*argv, f"skip={part.start * SECTOR}", f"count={part.sectors * SECTOR}", "status=none")
@@ -154,22 +160,27 @@ class Saver:
             opened.truncate(part.sectors * SECTOR)
         return file
 
-    def save_part(
-        self, device: str, file_system: str, file: Path, packing: str, split: int, options: Iterable[str]
-    ) -> None:
-        name = self.image / f"{device}.{file_system}-ptcl-img.{packing}"
-        if file_system == "dd":
-            stream = file.read_bytes()
-        else:
-            program = {"ext2": "extfs", "ext3": "extfs", "ext4": "extfs"}.get(file_system, file_system)
-            log = self.folder / "partclone.log"
-            stream = run(f"partclone.{program}", "-c", "-s", file, "-o", "-", "-L", log, "-q", "-F", *options)
+    def stream(self, device: str, part: Part, *options: str) -> bytes:
+        """What is saved of a partition."""
+        file = self.cut(part, device)
+        try:
+            return file.read_bytes() if part.file_system == "dd" else partclone_save(part.file_system, file, *options)
+        finally:
+            file.unlink()
+
+    def pack(self, name: str, stream: bytes, packing: str, split: int = 0) -> None:
+        """Put a partition's stream into the image directory."""
         packed = run(*PACKERS[packing], stdin=stream)
         if not split:
-            name.write_bytes(packed)
+            (self.image / name).write_bytes(packed)
         for number, at in enumerate(range(0, len(packed) if split else 0, split or 1)):
             suffix = chr(ord("a") + number // 26) + chr(ord("a") + number % 26)
-            name.with_name(f"{name.name}.{suffix}").write_bytes(packed[at : at + split])
+            (self.image / f"{name}.{suffix}").write_bytes(packed[at : at + split])
+
+
+def partclone_save(file_system: str, file: Path, *options: str) -> bytes:
+    program = {"ext2": "extfs", "ext3": "extfs", "ext4": "extfs"}.get(file_system, file_system)
+    return run(f"partclone.{program}", "-c", "-s", file, "-o", "-", "-L", f"{file}.log", "-q", "-F", *options)
 
 
 # ------------------------------------------------------------------------------------------------- streams by hand

@@ -63,11 +63,13 @@ class Partition:
 @dataclass(frozen=True, slots=True)
 class Dump:
     """sfdisk's dump. label: `dos`, `gpt` or empty (older sfdisk did not say). old_gpt: such a one of a GPT disk,
-    which tells nothing."""
+    which tells nothing. first, last: the usable sectors of a GPT, or 0."""
 
     label: str
     label_id: str
     partitions: tuple[Partition, ...]
+    first: int = 0
+    last: int = 0
 
     @property
     def old_gpt(self) -> bool:
@@ -90,7 +92,9 @@ def read_dump(text: str, name: str) -> Dump:
             headers[key.strip()] = value.strip()
     if headers.get("sector-size", "512") != "512":
         raise refused(name, f"its sectors have {headers['sector-size']} bytes", "only disks with 512 are supported")
-    return Dump(headers.get("label", ""), headers.get("label-id", ""), tuple(partitions))
+    first, last = (headers.get(key, "") for key in ("first-lba", "last-lba"))
+    bounds = (int(text) if re.fullmatch(r"[0-9]{1,15}", text) else 0 for text in (first, last))
+    return Dump(headers.get("label", ""), headers.get("label-id", ""), tuple(partitions), *bounds)
 
 
 def _partition(device: str, text: str, name: str) -> Partition:
@@ -266,7 +270,8 @@ def make_gpt(dump: Dump, sectors: int, name: str) -> Gpt:
         raise refused(name, "its partition table names no GUIDs") from error
     last = sectors - 1
     crc = zlib.crc32(entries)
-    first_usable, last_usable = 2 + _ENTRY_SECTORS, last - _ENTRY_SECTORS - 1
+    first_usable = max(dump.first, 2 + _ENTRY_SECTORS)
+    last_usable = min(dump.last or last, last - _ENTRY_SECTORS - 1)
     fields: list[int | bytes] = [
         _GPT_MAGIC, 0x10000, _GPT.size, 0, 0, 1, last, first_usable, last_usable, disk, 2, _ENTRIES, _ENTRY_SIZE, crc
     ]  # fmt: skip
