@@ -35,6 +35,7 @@ class FakeSite:
         self.removed: set[str] = set()
         self.images = ["demo", "Rocks-7.0"]
         self.warnings: tuple[str, ...] = ()
+        self.notes: tuple[str, ...] = ()
         self.faults: tuple[Fault, ...] = ()
         self.outcomes: tuple[ImageOutcome, ...] = ()
         self.fails: BaseException | None = None
@@ -110,7 +111,7 @@ class FakeSite:
         entries = [
             CatalogEntry(ImageName(name), Path(f"/r/{name}.xml"), line) for line, name in enumerate(self.images, 1)
         ]
-        return Catalog(tuple(entries), self.warnings)
+        return Catalog(tuple(entries), self.warnings, self.notes)
 
     def sync(self, *, dry_run: bool, prune: bool, progress: ProgressSink) -> SyncReport:
         if not dry_run:

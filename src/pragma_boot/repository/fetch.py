@@ -93,9 +93,12 @@ class _Task:
 
     def run(self) -> Done:
         item = self._item
-        record = self._place.record() or self._adopted()
-        if record and item.digest and record.has(item.size, item.digest):
-            return self._fresh(record)
+        record = self._place.record()
+        if item.digest:
+            right = record if record and record.has(item.size, item.digest) else self._adopted(record)
+            if right:
+                return self._fresh(right)
+            record = None  # "not modified" would not make it right
         tries, over = Tries(self._web.patience), 0
         while True:
             try:
@@ -123,13 +126,16 @@ class _Task:
                     f"{self._called} is another object at every request", resolution=f"repeat later, or {_ASK}"
                 )
 
-    def _adopted(self) -> Record | None:
-        """A file that somebody else put here, when it is what the manifest says."""
+    def _adopted(self, known: Record | None) -> Record | None:
+        """A file that somebody else put here, or of which another digest is *known*, when the manifest's is right."""
         item = self._item
-        if item.digest is None or not item.target.is_file() or item.target.stat().st_size != item.size:
+        if item.digest is None or not item.target.is_file() or (known and item.digest.algorithm in known.digests):
             return None
-        self._hashes.over(item.target, item.size)
-        record = Record(self._called, item.size, 0, digests=self._hashes.values())
+        size = item.target.stat().st_size
+        if item.size not in (None, size):
+            return None
+        self._hashes.over(item.target, size)
+        record = replace(known or Record(self._called, size, 0), digests=self._hashes.values())
         return self._place.note(record) if record.has(item.size, item.digest) else None
 
     def _fresh(self, record: Record) -> Done:

@@ -115,8 +115,8 @@ class _Stream:
 
     def end(self) -> None:
         if self._member is not None or self._pending or not self._members:
-            name = self._codec.name if self._codec else self._codecs[0].name
-            raise _refused(self._part, f"its {name} data is cut: the end is missing")
+            what = f"its {self._codec.name} data" if self._codec else "it"
+            raise _refused(self._part, f"{what} is cut: the end is missing")
 
     def _begin(self) -> bool:
         """Begin the next member; False when more data is needed for it, or only padding is left."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fakes.cli import Pragma
 from fakes.site import FakeSite, cluster_view
-from pragma_boot.errors import Fault
+from pragma_boot.errors import ClusterBusyError, Fault
 from pragma_boot.model import ImageName
 from pragma_boot.repository.base import ImageOutcome
 
@@ -54,6 +54,21 @@ def test_sync_tells_each_image_and_fails_if_one_did(pragma: Pragma, site: FakeSi
 
 def test_sync_of_good_images_succeeds(pragma: Pragma) -> None:
     assert pragma("sync", "repository", "--dry-run").status == 0
+
+
+def test_syncs_append_to_one_log(pragma: Pragma, site: FakeSite) -> None:
+    for _ in range(2):
+        pragma("sync", "repository", "--prune")
+    (path,) = (site.root / "log").iterdir()
+    assert path.name == "sync.log"
+    assert path.read_text().count("demo: fresh\n") == 2
+
+
+def test_a_second_sync_does_nothing_and_succeeds(pragma: Pragma, site: FakeSite) -> None:
+    site.fails = ClusterBusyError("another 'sync repository' is running")
+    done = pragma("sync", "repository")
+    assert (done.status, done.out) == (0, "")
+    assert done.err == "pragma: note: another 'sync repository' is running: this one does nothing\n"
 
 
 def test_check_site_lists_every_fault_with_its_mend(pragma: Pragma, site: FakeSite) -> None:

@@ -68,6 +68,22 @@ def test_a_file_that_somebody_copied_here_is_taken_by_its_digest(web: Web, serve
     assert server.asked == []
 
 
+def test_a_digest_of_another_kind_is_looked_at_once(web: Web, server: WebServer, item: Item) -> None:
+    download(web, item)
+    requests = len(server.asked)
+    md5 = Item(item.url, item.target, digest=Digest("md5", hashlib.md5(DATA).hexdigest()))
+    assert not download(web, md5).changed
+    assert len(server.asked) == requests
+    assert set(Place(item.target).record().digests) == {"md5", "sha256"}  # type: ignore[union-attr]
+
+
+def test_not_modified_does_not_make_a_wrong_digest_right(web: Web, item: Item) -> None:
+    download(web, item)
+    with pytest.raises(ImageError, match="not what its checksums were made of"):
+        download(web, Item(item.url, item.target, digest=Digest("sha256", "0" * 64)))
+    assert item.target.read_bytes() == DATA
+
+
 def test_a_file_that_wget_left_is_taken_by_size_and_time(web: Web, server: WebServer, item: Item) -> None:
     item.target.parent.mkdir()
     item.target.write_bytes(DATA)
