@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pragma_boot import files, run
 from pragma_boot.cluster.site import open_site
-from pragma_boot.config.find import search_path
+from pragma_boot.config.find import VARIABLE, search_path
 from pragma_boot.config.generate import SiteFacts, site_files
 from pragma_boot.config.keys import SITE_FILE
 from pragma_boot.config.settings import Settings
@@ -58,7 +58,16 @@ def _make(folder: Path, force: bool) -> Iterator[str]:
 
 def _write(folder: Path) -> Iterator[str]:
     facts = _facts(folder)
-    files.make_folder(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        allowed = os.access(folder, os.W_OK | os.X_OK)
+    except PermissionError:
+        allowed = False
+    if not allowed:
+        raise PragmaError(
+            f"you may not write to {folder}",
+            resolution=f"run as root, or keep a site of your own: export {VARIABLE}=$HOME/pragma_boot, then pragma init",
+        )
     for name, text in sorted(site_files(facts).items()):
         files.write_atomic(folder / name, text)
         yield f"wrote {folder / name}"

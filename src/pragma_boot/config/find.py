@@ -25,7 +25,7 @@ def search_path(environ: Mapping[str, str] = os.environ, package: Path | None = 
     if named:
         return (Path(named).absolute(),)
     checkout = _checkout(package or Path(__file__).resolve().parent.parent)
-    return (checkout, *SYSTEM_FOLDERS) if checkout else SYSTEM_FOLDERS
+    return tuple(dict.fromkeys((checkout, *SYSTEM_FOLDERS))) if checkout else SYSTEM_FOLDERS
 
 
 def find_folder(environ: Mapping[str, str] = os.environ, package: Path | None = None) -> Path:

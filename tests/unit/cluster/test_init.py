@@ -1,5 +1,6 @@
 """`init` writes what `load_settings` takes; what it needs of the host is asked for real, so these look at its parts."""
 
+import os
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from pragma_boot.cluster.plan import Sizes, make_plan
 from pragma_boot.cluster.store import Store
 from pragma_boot.config.generate import site_files
 from pragma_boot.config.validate import load_settings
-from pragma_boot.errors import ClusterError
+from pragma_boot.errors import ClusterError, PragmaError
 from pragma_boot.model import ClusterName, ImageName, InUse
 
 
@@ -38,8 +39,6 @@ def test_what_init_writes_is_a_configuration_without_faults(folder: Path) -> Non
 
 
 def test_a_small_host_promises_enough_for_a_first_cluster(folder: Path) -> None:
-    import os
-
     assert (os.cpu_count() or 1) * load_settings(folder).clusters.cpu_overcommit >= 8
 
 
@@ -101,3 +100,21 @@ def test_a_site_with_clusters_is_not_removed(memory: Path) -> None:
         init.init_site(memory, remove=True)
     assert caught.value.details == "vc"
     assert (memory / "site_conf.conf").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_who_may_not_write_there_is_told_of_a_site_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(init, "_existing_gateway", lambda: None)
+    for folder in tmp_path, *tmp_path.parents[:2]:
+        folder.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(PragmaError) as caught:
+            init.init_site(tmp_path / "etc")
+    finally:
+        os.seteuid(0)
+    assert "PRAGMA_BOOT_ETC=" in str(caught.value.resolution)
+    assert not (tmp_path / "etc").exists()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pragma_boot.config import find
 from pragma_boot.config.find import SYSTEM_FOLDERS, find_folder, search_path
 from pragma_boot.errors import ConfigError
 
@@ -18,6 +19,11 @@ def checkout(tmp_path: Path) -> Path:
 
 def test_a_checkouts_etc_comes_before_the_systems(checkout: Path):
     assert search_path({}, checkout / "src/pragma_boot") == (checkout / "etc", *SYSTEM_FOLDERS)
+
+
+def test_a_checkout_in_opt_is_looked_at_once(checkout: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(find, "SYSTEM_FOLDERS", (Path("/etc/pragma_boot"), checkout / "etc"))
+    assert search_path({}, checkout / "src/pragma_boot") == (checkout / "etc", Path("/etc/pragma_boot"))
 
 
 def test_an_installed_package_has_the_systems_only(checkout: Path):

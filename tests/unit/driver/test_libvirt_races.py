@@ -153,6 +153,14 @@ def error_of(domain: str, number: int) -> Exception:
     return error
 
 
+def test_a_daemon_without_a_system_bus_is_mended_there() -> None:
+    error = error_of("VIR_FROM_DBUS", 0)
+    error.err = (1, *error.err[1:])  # VIR_ERR_INTERNAL_ERROR, which by itself says nothing
+    with pytest.raises(DriverError) as caught, seam.explained("connect"):
+        raise error
+    assert "dbus" in str(caught.value.resolution)
+
+
 @pytest.mark.parametrize(
     ("domain", "number", "mend"),
     [

@@ -21,6 +21,7 @@ Connection = Any
 """A ``libvirt.virConnect``; the bindings have no types."""
 
 _START = "start the daemon: systemctl enable --now libvirtd (or, without systemd: virtlogd -d; libvirtd -d)"
+_BUS = "run as root, or start what libvirtd asks about users: systemctl start dbus polkit, and then libvirtd anew"
 _JOIN = "run as root, or join the group: usermod -aG libvirt USER, then log in again"
 
 
@@ -81,6 +82,8 @@ def _mend(error: Any) -> str:
         known = _by_origin(error).get(error.get_int1() or 0)
         if known:
             return known
+    if error.get_error_domain() == bindings().VIR_FROM_DBUS:
+        return _BUS
     return "'pragma check site' looks for the usual causes; libvirt's own log says more (journalctl -u libvirtd)"
 
 
