@@ -50,7 +50,7 @@ class _Line:
 class PlainProgress:
     """A sink that writes ``[ 12.3s] NODE: phase text`` lines, and not too many of them.
 
-    A new phase is always told; within a phase, texts and counts that change fast are thinned out.
+    A new phase is always told, and how it ended for a node; texts and counts that change fast are thinned out.
     """
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
@@ -77,7 +77,7 @@ def _worth_a_line(last: Progress, step: Progress, since: float) -> bool:
     if last.phase != step.phase:
         return True
     if last.text != step.text:
-        return since >= TEXT_PAUSE
+        return since >= TEXT_PAUSE or _is_end(step)
     return since >= COUNT_PAUSE and last.done != step.done
 
 
@@ -97,6 +97,10 @@ def worded(step: Progress) -> tuple[str, str]:
     if step.phase == "ready" and first.rstrip(":") in _STYLES:
         return first, rest
     return step.phase, text
+
+
+def _is_end(step: Progress) -> bool:
+    return step.phase == "ready" and worded(step)[0].rstrip(":") in ("ready", "failed")
 
 
 def counted(step: Progress) -> str:
@@ -127,7 +131,7 @@ class _Board:
             self.steps[step.subject] = step
             self.rates.take(step, now)
             self.since.setdefault(step.subject, now)
-            if worded(step)[0].rstrip(":") in ("ready", "failed"):
+            if _is_end(step):
                 self.ended.setdefault(step.subject, now)
 
     def seconds(self, subject: str) -> float | None:

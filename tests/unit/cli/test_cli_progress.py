@@ -64,6 +64,15 @@ def test_texts_and_counts_are_thinned_out(stream: io.StringIO, clock: Clock) -> 
     assert stream.getvalue().endswith("verifying\n")
 
 
+@pytest.mark.parametrize("end", ["ready in 2.0 s", "failed: kernel panic"])
+def test_how_it_ended_is_told_however_fast_it_came(stream: io.StringIO, clock: Clock, end: str) -> None:
+    sink = PlainProgress(stream, clock)
+    for text in ("waiting: its console is quiet", "waiting: no-sshd", end):
+        sink(Progress("ready", "vc1", text))
+        clock.now += 0.1
+    assert stream.getvalue() == f"[  0.0s] vc1: waiting: its console is quiet\n[  0.2s] vc1: {end}\n"
+
+
 def test_subjects_do_not_hide_each_other(stream: io.StringIO, clock: Clock) -> None:
     sink = PlainProgress(stream, clock)
     for node in ("a", "b"):
