@@ -38,6 +38,7 @@ FLAVOURS = {
 
 TOOLS = {
     "mmdebstrap": "mmdebstrap",
+    "unshare": "util-linux",
     "grub-mkimage": "grub-common",
     "mke2fs": "e2fsprogs",
     "apt-get": "apt",
