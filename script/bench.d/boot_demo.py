@@ -167,7 +167,7 @@ def _mac(node: int) -> str:
 
 
 def _address(node: int) -> str:
-    return f"198.19.200.{10 + node}"
+    return f"198.19.233.{10 + node}"
 
 
 @contextlib.contextmanager
@@ -176,8 +176,8 @@ def peer_network() -> Iterator[None]:
     hosts = "".join(f"<host mac='{_mac(node)}' ip='{_address(node)}'/>" for node in range(NODES))
     document = (
         f"<network><name>{NETWORK}</name><forward mode='nat'/><bridge name='pbench2' delay='0'/>"
-        "<ip address='198.19.200.1' prefix='24'>"
-        f"<dhcp><range start='198.19.200.100' end='198.19.200.200'/>{hosts}</dhcp></ip></network>"
+        "<ip address='198.19.233.1' prefix='24'>"
+        f"<dhcp><range start='198.19.233.100' end='198.19.233.200'/>{hosts}</dhcp></ip></network>"
     )
     path = SITE / "peer-network.xml"
     path.write_text(document)
@@ -189,7 +189,9 @@ def peer_network() -> Iterator[None]:
 
 
 def _virsh(*words: str, check: bool = True) -> None:
-    subprocess.run(["virsh", "-q", "-c", URI, *words], check=check, capture_output=True)
+    finished = subprocess.run(["virsh", "-q", "-c", URI, *words], check=False, capture_output=True, text=True)
+    if check and finished.returncode != 0:
+        sys.exit(f"bench: virsh {' '.join(words)} failed: {finished.stderr}")
 
 
 if __name__ == "__main__":
