@@ -57,20 +57,24 @@ def _make(folder: Path, force: bool) -> Iterator[str]:
 
 
 def _write(folder: Path) -> Iterator[str]:
+    _make_writable(folder)
     facts = _facts(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        allowed = os.access(folder, os.W_OK | os.X_OK)
-    except PermissionError:
-        allowed = False
-    if not allowed:
-        raise PragmaError(
-            f"you may not write to {folder}",
-            resolution=f"run as root, or keep a site of your own: export {VARIABLE}=$HOME/pragma_boot, then pragma init",
-        )
     for name, text in sorted(site_files(facts).items()):
         files.write_atomic(folder / name, text)
         yield f"wrote {folder / name}"
+
+
+def _make_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        allowed = os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
+    except PermissionError:
+        allowed = False
+    except OSError as error:
+        raise files.refused("make the folder", folder, error) from error
+    if not allowed:
+        mend = f"run as root, or keep a site of your own: export {VARIABLE}=$HOME/pragma_boot; pragma init"
+        raise PragmaError(f"you may not write to {folder}", resolution=mend)
 
 
 def _remove(folder: Path) -> Iterator[str]:
