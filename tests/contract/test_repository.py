@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from fakes.drive import FakeDrive
+from fakes.nginx import Nginx, installed, running_nginx
 from fakes.publisher import Publisher, Verifier, pem, rsa_key
-from fakes.repository import DISK, Folder, MemoryRepository
+from fakes.repository import DISK, Folder, MemoryRepository, document
 from fakes.saved_images import DrivePublisher, WebPublisher
 from fakes.web import WebServer, web_server
+from pragma_boot.config.settings import RepositorySettings
 from pragma_boot.errors import ImageError, ImageNotFoundError
 from pragma_boot.model import PHASES, Progress, Role, image_name
 from pragma_boot.repository.base import Repository
@@ -44,20 +45,40 @@ def memory(tmp_path: Path) -> Case:
 def local_packed(tmp_path: Path) -> Case:
     folder = Folder(tmp_path)
 
-    def withdraw(name: str) -> None:
-        lines = folder.settings.catalog.read_text().splitlines(keepends=True)
-        folder.settings.catalog.write_text("".join(line for line in lines if not line.startswith(f"{name},")))
-        shutil.rmtree(folder.root / name)
-
     def offer_broken(name: str) -> None:
         (folder.add_gzip(name) / "disk.img.gz").unlink()
 
-    return Case(LocalRepository(folder.settings, folder.locks), folder.add_gzip, offer_broken, withdraw)
+    return Case(LocalRepository(folder.settings, folder.locks), folder.add_gzip, offer_broken, folder.withdraw)
 
 
 def http(tmp_path: Path, server: WebServer) -> Case:
     publisher = Publisher(server, tmp_path)
     return _published(publisher, HttpRepository(publisher.settings, publisher.locks))
+
+
+def http_nginx(tmp_path: Path, nginx: Nginx) -> Case:
+    return _behind_nginx(tmp_path, nginx, nginx.url)
+
+
+def https_nginx(tmp_path: Path, nginx: Nginx) -> Case:
+    return _behind_nginx(tmp_path, nginx, nginx.https, ca_file=nginx.folder / "ca.pem")
+
+
+def _behind_nginx(tmp_path: Path, nginx: Nginx, url: str, **others: object) -> Case:
+    nginx.clear()
+    folder = Folder(tmp_path, nginx.www)
+    copy = tmp_path / "copy"
+    settings = RepositorySettings(
+        "http", copy, copy / "vcdb.txt", tmp_path / "cache", {"repository_url": url, **others}
+    )
+    repository = HttpRepository(settings, folder.locks)
+
+    def withdraw(name: str) -> None:
+        folder.withdraw(name)
+        repository.catalog()
+
+    volume = document().replace("file='disk.img'", "volume='v' pool='p'")
+    return Case(repository, folder.add_gzip, lambda name: folder.add(name, volume), withdraw)
 
 
 def cloudfront(tmp_path: Path, server: WebServer) -> Case:
@@ -102,11 +123,28 @@ def drive() -> Iterator[tuple[FakeDrive, str]]:
         yield fake, url
 
 
-SERVERS = {http: "server", cloudfront: "server", clonezilla_web: "server", clonezilla_drive: "drive"}
+SERVERS = {
+    http: "server",
+    http_nginx: "nginx",
+    https_nginx: "nginx",
+    cloudfront: "server",
+    clonezilla_web: "server",
+    clonezilla_drive: "drive",
+}
 """The fixture that a kind of repository needs."""
 
 
-@pytest.fixture(params=[memory, local_packed, http, cloudfront, clonezilla_web, clonezilla_drive])
+@pytest.fixture(scope="session")
+def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    if not installed():
+        pytest.skip("nginx is not installed (package nginx-light)")
+    with running_nginx(tmp_path_factory.mktemp("nginx")) as server:
+        yield server
+
+
+@pytest.fixture(
+    params=[memory, local_packed, http, http_nginx, https_nginx, cloudfront, clonezilla_web, clonezilla_drive]
+)
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
     kind, fixture = request.param, SERVERS.get(request.param)
     made: Case = kind(tmp_path, request.getfixturevalue(fixture)) if fixture else kind(tmp_path)

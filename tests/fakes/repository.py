@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 from collections.abc import Collection
 from pathlib import Path
 
@@ -43,9 +44,9 @@ def document(source: str = "disk.img", extra: str = "", arch: str = "x86_64", co
 class Folder:
     """A repository folder that a test fills."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root / "repository"
-        self.root.mkdir()
+    def __init__(self, root: Path, folder: Path | None = None) -> None:
+        self.root = folder or root / "repository"
+        self.root.mkdir(exist_ok=True)
         self.settings = RepositorySettings("local", self.root, self.root / "vcdb.txt", root / "cache")
         self.locks = root / "locks"
         self.settings.catalog.write_text("")
@@ -61,6 +62,12 @@ class Folder:
         with self.settings.catalog.open("a") as catalog:
             catalog.write(f"{name},{name}/{name}.xml\n")
         return folder
+
+    def withdraw(self, name: str) -> None:
+        """Offer an image no more."""
+        lines = self.settings.catalog.read_text().splitlines(keepends=True)
+        self.settings.catalog.write_text("".join(line for line in lines if not line.startswith(f"{name},")))
+        shutil.rmtree(self.root / name)
 
     def add_gzip(self, name: str, disk: bytes = DISK) -> Path:
         """Offer an image whose disk is gzipped."""

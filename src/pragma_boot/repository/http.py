@@ -153,13 +153,18 @@ class HttpRepository:
             for part in source.parts
         )  # fmt: skip
 
+    def _all_parts(self, image: Image) -> tuple[Wanted, ...]:
+        """The files of both roles, each once. Raises ImageError as `_parts`."""
+        parts = {part.target: part for role in ROLES for part in self._parts(image, role)}
+        return tuple(parts.values())
+
     def _folder_of(self, url: str) -> str:
         return str(PurePosixPath(unquote(url.removeprefix(self._mirror.name)).lstrip("/")).parent)
 
     def cached(self, image: Image) -> LocalImage | None:
         """The image's disks when they are here and right; see `Repository.cached`."""
-        wanted = [part for role in ROLES for part in self._parts(image, role)]
-        return self._disks.ready(image) if all(map(self._mirror.record, wanted)) else None
+        here = all(map(self._mirror.record, self._all_parts(image)))
+        return self._disks.ready(image) if here else None
 
     def fetch(self, image: Image, progress: ProgressSink = no_progress) -> LocalImage:
         """Fetch what is not here, and unpack it while it arrives; see `Repository.fetch`."""
@@ -229,8 +234,7 @@ class HttpRepository:
             self.fetch(image, progress)
             return True
         with files.lock(self._disks.lock(image.name)):
-            for role in ROLES:
-                news |= self._transfer(self._parts(image, role), image.name, no_progress)
+            news |= self._transfer(self._all_parts(image), image.name, no_progress)
         if self.cached(image) is None:
             self.fetch(image, progress)
         return news
@@ -242,7 +246,7 @@ class HttpRepository:
         image = vc_in.load(entry.path, entry.name)
         if self.cached(image) is None:
             return True
-        return not all(self._mirror.is_current(part) for role in ROLES for part in self._parts(image, role))
+        return not all(map(self._mirror.is_current, self._all_parts(image)))
 
     # -------------------------------------------------------------------------------------------------------- prune
 
@@ -263,7 +267,7 @@ class HttpRepository:
         """What of an offered image stays."""
         try:
             image = vc_in.load(entry.path, entry.name)
-            parts = [part.target for role in ROLES for part in self._parts(image, role)]
+            parts = [part.target for part in self._all_parts(image)]
             local = self.cached(image)
         except PragmaError:  # it may be mended: all that it may have stays
             return _Kept(None, (), entry.path.parent)
