@@ -19,12 +19,16 @@ _TRUE = ("on", "yes", "y", "true", "1")
 
 @dataclass(frozen=True)
 class Command:
-    """A command of `rocks`: its words, usage line and code. old: asks the database through the old interface."""
+    """A command of `rocks`: its words, usage line and code.
+
+    old: asks the database through the old interface.   nas: is there only with the img-storage roll.
+    """
 
     words: str
     usage: str
     run: Callable[[Call], None]
     old: bool = False
+    nas: bool = False
 
 
 COMMANDS: dict[str, Command] = {}
@@ -32,12 +36,12 @@ COMMANDS: dict[str, Command] = {}
 
 
 def command(
-    words: str, usage: str = "", *, old: bool = False
+    words: str, usage: str = "", *, old: bool = False, nas: bool = False
 ) -> Callable[[Callable[[Call], None]], Callable[[Call], None]]:
     """Decorator: this function is the command *words*."""
 
     def add(run: Callable[[Call], None]) -> Callable[[Call], None]:
-        COMMANDS[words] = Command(words, usage, run, old)
+        COMMANDS[words] = Command(words, usage, run, old, nas)
         return run
 
     return add
@@ -84,7 +88,12 @@ class Call:
         if self.fault.shuffle_rows is not None:
             import random
 
-            groups = [list(group) for _, group in groupby(rows, key=lambda row: row[0])]
+            groups: list[list[Row]] = []
+            for owner, same in groupby(rows, key=lambda row: row[0]):
+                if owner or not groups:
+                    groups.append(list(same))
+                else:  # a frontend's clients stay behind it
+                    groups[-1] += same
             random.Random(self.fault.shuffle_rows).shuffle(groups)
             rows = [row for group in groups for row in group]
         if self.flag("json") and self.state.version != "6.2":

@@ -84,10 +84,4 @@ def _copied(store: Store, nas: str, name: str) -> None:
             _forget(store, volume)
 
 
-def _unlock(store: Store, nas: str, name: str) -> None:
-    for volume in store.state.volumes:
-        if (volume.nas, volume.name) == (nas, name):
-            volume.locked = False
-
-
-_ACTIONS: dict[str, Callable[..., None]] = {"unmap": _unmap, "copied": _copied, "off": gone, "unlock": _unlock}
+_ACTIONS: dict[str, Callable[..., None]] = {"unmap": _unmap, "copied": _copied, "off": gone}

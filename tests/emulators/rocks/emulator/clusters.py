@@ -156,8 +156,9 @@ def _add_vm(call: Call, name: str | None, membership: str, place: str, *, cpus: 
     disk = Disk(state.next_id(), "file", prefix, f"{virtual.name}.vda", "vda", "virtio", size)
     virtual.vm = Vm(phys.id, mem, slice_, disks=[disk])
     virtual.attrs["os"] = "linux"
+    virtual.installaction = "install headless"
     if state.version == "7.0":
-        virtual.attrs["UseTracker"] = "False"
+        virtual.attrs["UseTracker"], virtual.installaction = "False", "install notracker"
     state.nodes.append(virtual)
     return virtual.name
 

@@ -222,7 +222,7 @@ def _set_sizes(disks: list[Disk], text: str) -> None:
         disk.size = size if size > 0 else disk.size
 
 
-@command("set host vm nas", "{host}... [nas=string] [zpool=string]")
+@command("set host vm nas", "{host}... [nas=string] [zpool=string]", nas=True)
 def set_host_vm_nas(call: Call) -> None:
     """The NAS of the first disk; `none` leaves a row of empty texts."""
     nas, zpool = call.params.get("nas", ""), call.params.get("zpool", "")
@@ -241,7 +241,7 @@ def set_host_vm_nas(call: Call) -> None:
         first.nas = Assignment(first.nas.id if first.nas else call.state.next_id(), nas, zpool)
 
 
-@command("remove host vm nas", "{host}...")
+@command("remove host vm nas", "{host}...", nas=True)
 def remove_host_vm_nas(call: Call) -> None:
     """Drop the assignments of VMs."""
     if not call.args:

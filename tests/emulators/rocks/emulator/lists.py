@@ -125,19 +125,13 @@ def _clients(state: State, frontend: Node) -> list[Node]:
     return [node for node in state.nodes if node.membership == "Compute" and not node.vm]
 
 
-@command("list host vm nas", "[host]...")
+@command("list host vm nas", "[host]...", nas=True)
 def list_host_vm_nas(call: Call) -> None:
     """The NAS of each VM's disks; assigned ones first, as the join gives them."""
-    _need_img_storage(call)
     disks = [(node, disk) for node in vms(resolve(call.state, call.args)) for disk in node.vm.disks]  # type: ignore[union-attr]
     disks.sort(key=lambda pair: (pair[1].nas is None, pair[1].id))
     rows = [(node.name, [disk.nas.nas, disk.nas.zpool] if disk.nas else [None, None]) for node, disk in disks]
     call.table(["vm-host", "nas", "zpool"], rows)
-
-
-def _need_img_storage(call: Call) -> None:
-    if not call.state.img_storage:
-        raise AbortError('cannot resolve host "nas"')
 
 
 @command("list host boot", "[host]...")

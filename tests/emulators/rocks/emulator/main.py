@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from . import clusters, edits, lists, nas, power, reports, sync  # noqa: F401 - they fill COMMANDS
 from .call import COMMANDS, Call, Command, suffer
 from .errors import AbortError, CrashError
 from .faults import Fault, meet
+from .model import State
 from .py2 import traceback
 from .store import Store, find
 
@@ -43,7 +44,7 @@ def serve(store: Store, words: Sequence[str]) -> Answer:
 def answer(store: Store, words: Sequence[str], fault: Fault) -> Answer:
     """What a call gives back, the fault's effects included."""
     with store.locked() as state:
-        delay = state.options.delay
+        delay, known = state.options.delay, _known(state)
     if delay:
         time.sleep(delay)
     if fault.when == "before" and not fault.at:
@@ -52,7 +53,7 @@ def answer(store: Store, words: Sequence[str], fault: Fault) -> Answer:
             return fault.rc, fault.stdout, fault.stderr
     if fault.lie_ok or fault.empty:
         return 0, "", fault.noise
-    status, out, err = _execute(store, words, fault)
+    status, out, err = _execute(store, words, fault, known)
     if fault.when == "after":
         suffer(fault)
         if fault.rc is not None:
@@ -60,12 +61,12 @@ def answer(store: Store, words: Sequence[str], fault: Fault) -> Answer:
     return status, fault.stray + out, fault.noise + err
 
 
-def _execute(store: Store, words: Sequence[str], fault: Fault) -> Answer:
+def _execute(store: Store, words: Sequence[str], fault: Fault, known: Mapping[str, Command]) -> Answer:
     if "" in words:
         return 1, "", traceback("IndexError", "string index out of range")
-    found, rest = _find(words)
+    found, rest = _find(words, known)
     if not found:
-        return 255, _not_found(words), ""
+        return 255, _not_found(words, known), ""
     args = [word for word in rest if word.startswith("select ") or not _PARAMETER.match(word)]
     params = dict(word.split("=", 1) for word in rest if word not in args)
     if args[:1] == ["help"]:
@@ -92,18 +93,23 @@ def _guarded(call: Call) -> int:
     return 0
 
 
-def _find(words: Sequence[str]) -> tuple[Command | None, list[str]]:
-    if words and " " in words[0] and words[0] in COMMANDS:
-        return COMMANDS[words[0]], list(words[1:])
+def _known(state: State) -> Mapping[str, Command]:
+    """The commands that this site has."""
+    return {words: found for words, found in COMMANDS.items() if state.img_storage or not found.nas}
+
+
+def _find(words: Sequence[str], known: Mapping[str, Command]) -> tuple[Command | None, list[str]]:
+    if words and " " in words[0] and words[0] in known:
+        return known[words[0]], list(words[1:])
     for length in range(len(words), 0, -1):
-        if found := COMMANDS.get(" ".join(words[:length])):
+        if found := known.get(" ".join(words[:length])):
             return found, list(words[length:])
     return None, []
 
 
-def _not_found(words: Sequence[str]) -> str:
+def _not_found(words: Sequence[str], known: Mapping[str, Command]) -> str:
     for length in range(len(words), 0, -1):
         prefix = " ".join(words[:length]) + " "
-        if longer := sorted(name for name in COMMANDS if name.startswith(prefix)):
-            return "".join(f"{name} {COMMANDS[name].usage}\n" for name in longer)
+        if longer := sorted(name for name in known if name.startswith(prefix)):
+            return "".join(f"{name} {known[name].usage}\n" for name in longer)
     return f'error - invalid rocks command "{words[0] if words else ""}"\n'

@@ -40,6 +40,7 @@ def _refuse(call: Call, action: str, message: str) -> None:
 @command(
     "add host storagemap",
     "{nas} {zpool} {volume} {remotehost} {size} [img_sync=bool] [remotepool=string]",
+    nas=True,
 )
 def add_host_storagemap(call: Call) -> None:
     """Map a volume to a host; the volume is made when neither the daemon nor the pool knows it."""
@@ -111,7 +112,7 @@ def _link(call: Call, volume: Volume) -> None:
         os.link(source, target)
 
 
-@command("remove host storagemap", "{nas} {volume}")
+@command("remove host storagemap", "{nas} {volume}", nas=True)
 def remove_host_storagemap(call: Call) -> None:
     """Unmap; waits as long as the volume is busy. Nothing looks whether the device is in use."""
     if len(call.args) != 2:
@@ -140,7 +141,7 @@ def _wait_while_busy(call: Call, nas: str, name: str) -> None:
         call.store.advance(10)
 
 
-@command("remove host storageimg", "{nas} {zpool} {volume}")
+@command("remove host storageimg", "{nas} {zpool} {volume}", nas=True)
 def remove_host_storageimg(call: Call) -> None:
     """``zfs destroy -r`` of a volume that the daemon knows; the snapshot that it was cloned from stays."""
     if len(call.args) != 3:
@@ -167,7 +168,7 @@ def remove_host_storageimg(call: Call) -> None:
     call.say("Success")
 
 
-@command("list host storagemap", "{nas}")
+@command("list host storagemap", "{nas}", nas=True)
 def list_host_storagemap(call: Call) -> None:
     """The volumes that the daemon of a NAS has handled."""
     if len(call.args) != 1:
@@ -198,7 +199,7 @@ def _mapping(call: Call, volume: Volume, old: bool) -> list[object]:
     return [name, zpool, host, pool, target, volume.state, span, due, True if volume.locked else None]
 
 
-@command("list host storagedev", "{host}")
+@command("list host storagedev", "{host}", nas=True)
 def list_host_storagedev(call: Call) -> None:
     """The block devices that volumes are on a host; those without a copy have made-up names."""
     if len(call.args) != 1:

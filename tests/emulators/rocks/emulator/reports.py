@@ -54,7 +54,7 @@ def dump_host_vm(call: Call) -> None:
         call.say(f"/opt/rocks/bin/rocks set host vm {node.name} {values} virt-type='{vm.virt}'")
 
 
-@command("dump host vm nas", "[host]...")
+@command("dump host vm nas", "[host]...", nas=True)
 def dump_host_vm_nas(call: Call) -> None:
     """The commands that would assign the VMs' NAS again."""
     for node in vms(resolve(call.state, call.args)):

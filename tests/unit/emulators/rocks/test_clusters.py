@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from emulators.rocks.emulator.model import Interface
 from emulators.rocks.site import RocksSite
 
 USAGE_START = "{ip} {num-computes} [cluster-naming=bool]"
@@ -176,3 +177,25 @@ def test_without_the_range_nextmac_crashes(site: RocksSite) -> None:
     with site.change() as state:
         del state.attrs["vm_mac_base_addr"]
     assert site.call("report vm nextmac").err.startswith("Traceback")
+
+
+def test_hosts_that_do_not_answer_are_told_by_the_way(cluster: RocksSite) -> None:
+    with cluster.change() as state:
+        state.down = ["vm-container-0-1"]
+    ran = cluster.call("remove cluster", "myvc")
+    assert (ran.status, cluster.inventory()) == (0, [])
+    assert "vm-container-0-1: down" in ran.out.splitlines()
+    assert "Warning (libvirt):  unable to connect" in ran.out
+
+
+def test_vlans_may_run_out(site: RocksSite) -> None:
+    with site.change() as state:
+        fiji = state.nodes[0].id
+        state.interfaces += [Interface(state.next_id(), fiji, f"vlan{vlan}", vlan=vlan) for vlan in range(2, 4096)]
+    assert "Error: Not able to find a free VLAN" in _add(site, "198.202.88.60", "0")[1]
+
+
+def test_a_frontend_without_vlan_is_alone_and_cannot_be_removed(cluster: RocksSite) -> None:
+    cluster.call("set host interface vlan", "myvc", "eth0", "0")
+    assert len(cluster.call("list cluster", "myvc").out.splitlines()) == 2
+    assert "Error: host myvc is not a virtual frontend" in cluster.call("remove cluster", "myvc").out

@@ -98,3 +98,11 @@ def test_acting_on_no_host_means_all(cluster: RocksSite) -> None:
     ran = cluster.call("stop host vm")
     assert ran.status == 1
     assert cluster.state().domains == {"vm-container-0-0": {}}
+
+
+def test_without_the_img_storage_roll_its_commands_are_not_there(cluster: RocksSite) -> None:
+    with cluster.change() as state:
+        state.img_storage = None
+    ran = cluster.call("list host vm nas", "myvc")
+    assert (ran.status, ran.out.startswith("error - invalid rocks command")) == (255, True)
+    assert cluster.call("list", "host", "vm", "nas").out == ""  # VMs among the hosts of the appliance nas

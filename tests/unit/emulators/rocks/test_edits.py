@@ -115,3 +115,46 @@ def test_boot_actions_are_three(cluster: RocksSite) -> None:
 def test_sync_always_says_it_went_well(cluster: RocksSite) -> None:
     ran = cluster.call("sync host network", "vm-myvc-0")
     assert (ran.status, "vm-myvc-0 returned error code 65280" in ran.err) == (0, True)
+
+
+def test_hosts_are_added_with_what_is_known_of_them(site: RocksSite) -> None:
+    assert site.call("add host", "compute-0-1", "membership=Compute", "cpus=8", "rank=1").status == 0
+    assert site.call("list host", "compute-0-1", "output-col=membership,cpus,rank").out.splitlines()[1].split() == [
+        "Compute",
+        "8",
+        "1",
+    ]
+    assert "already exists" in _first_line(site, "add host", "compute-0-1")
+
+
+def test_networks_are_added_once(site: RocksSite) -> None:
+    add = ("add network", "openflow", "10.2.0.0", "255.255.0.0", "mtu=1450")
+    assert site.call(*add).status == 0
+    assert _first_line(site, *add) == 'Error: network "openflow" exists'
+    assert "must supply" in _first_line(site, "add network", "other")
+    assert site.call("report nextip", "openflow").out == "10.2.255.254\n"
+
+
+def test_actions_can_be_set_and_taken_away(cluster: RocksSite) -> None:
+    cluster.call("set host runaction", "vm-myvc-0", "action=os")
+    cluster.call("set host installaction", "myvc", "none")
+    actions = {node.name: (node.runaction, node.installaction) for node in cluster.state().nodes if node.vm}
+    assert actions["vm-myvc-0"] == ("os", "install")
+    assert actions["myvc"] == ("os", None)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["set host boot action=os", "set host cpus 3", "set host runaction os", "remove host",
+     "remove host interface vlan4", "set host vm nas nas=none", "remove host vm nas", "remove cluster", "set host interface vlan eth0 4"],
+)  # fmt: skip
+def test_changes_need_a_host(cluster: RocksSite, words: str) -> None:
+    assert "must supply" in _first_line(cluster, *words.split())
+
+
+def test_a_vm_can_be_moved(cluster: RocksSite) -> None:
+    cluster.call("set host vm", "vm-myvc-0", "physnode=vm-container-0-2", "slice=3")
+    assert cluster.call("list host vm", "vm-myvc-0", "output-col=slice,host").out.split()[2:] == [
+        "3",
+        "vm-container-0-2",
+    ]

@@ -120,3 +120,33 @@ def test_devices_are_listed_on_their_host(site: RocksSite) -> None:
     site.call(*ADD)
     line = site.call("list host storagedev", "fiji", "output-col=volume,target,device").out.splitlines()[1]
     assert line.split() == ["volume0", "iqn.2001-04.com.nas-0-0-x-vol", "sdc"]
+
+
+def test_a_host_that_is_down_gets_no_volume(site: RocksSite) -> None:
+    with site.change() as state:
+        state.down = ["fiji"]
+    assert "Error: Compute node fiji is unavailable" in site.call(*ADD).out
+
+
+def test_a_locked_volume_is_neither_mapped_nor_destroyed(site: RocksSite) -> None:
+    site.call(*ADD)
+    site.call(*UNMAP)
+    with site.change() as state:
+        state.volumes[0].locked = True
+    assert "Error: ZVol x-vol is busy" in site.call(*ADD).out
+    assert "Error: ZVol x-vol is busy" in site.call(*DESTROY).out
+
+
+def test_a_volume_that_others_were_cloned_from_is_not_destroyed(site: RocksSite) -> None:
+    site.call(*ADD)
+    site.call(*UNMAP)
+    for words in ("snapshot pragma/x-vol@s", "clone pragma/x-vol@s pragma/y-vol"):
+        site.run("nas-0-0", "zfs", words, program="ssh")
+    assert "Error: Error executing [zfs destroy -r pragma/x-vol]" in site.call(*DESTROY).out
+
+
+def test_a_copied_volume_is_synchronized_again_later(site: RocksSite) -> None:
+    site.call(*ADD, "img_sync=1", "remotepool=tank")
+    site.advance(60)
+    row = site.call("list host storagemap", "nas-0-0", "output-col=state,nextsync").out.splitlines()[1].split()
+    assert (row[0], len(row)) == ("mapped", 3)

@@ -169,3 +169,14 @@ def test_each_call_takes_a_tick(site: RocksSite, tmp_path: Path) -> None:
     site.call("list host")
     site.call("list host")
     assert site.state().now == start + 2
+
+
+def test_a_vm_without_a_host_is_refused(cluster: RocksSite) -> None:
+    cluster.call("remove host", "vm-container-0-0")
+    assert "Error: host vm-myvc-0 does not have a physical host" in cluster.call("start host vm", "vm-myvc-0").out
+
+
+def test_a_reset_ends_nothing(cluster: RocksSite) -> None:
+    cluster.call("start host vm", "myvc")
+    cluster.call("stop host vm", "myvc", "action=reset")
+    assert _status(cluster, "myvc") == "active"
