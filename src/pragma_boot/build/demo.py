@@ -15,8 +15,11 @@ PACKAGES = (
     "openssh-server", "nftables", "iproute2", "iputils-ping", "kmod", "procps", "netbase", "less", "ca-certificates",
 )  # fmt: skip
 SIZE = 2 * 1024 * 1024 * 1024
-OPTIONS = "rw rootfstype=ext4 console=ttyS0,115200 quiet"
-"""Writable from the start: a journal is replayed by the kernel, so no check has to run before."""
+OPTIONS = "rw rootfstype=ext4 console=ttyS0,115200 no_timer_check quiet"
+"""Writable from the start: a journal is replayed by the kernel, so no check has to run before.
+
+no_timer_check: an emulated CPU on a busy host is late with the ticks that the kernel would wait for, and panic without.
+"""
 
 # Useless in a virtual machine that lives for hours or days, and dear at its start.
 _MASKED = (

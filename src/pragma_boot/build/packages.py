@@ -91,7 +91,14 @@ def unpack(
     keyring = KEYRING if KEYRING.exists() else None
     sources = work / "debian.list"
     sources.write_text("".join(f"{source.line(keyring)}\n" for source in release.sources))
-    argv = ["unshare", "--mount", "mmdebstrap", "--mode=root", f"--variant={variant}", f"--include={','.join(packages)}"]
+    argv = [
+        "unshare",
+        "--mount",
+        "mmdebstrap",
+        "--mode=root",
+        f"--variant={variant}",
+        f"--include={','.join(packages)}",
+    ]
     argv += ['--aptopt=Apt::Install-Recommends "false"', *_proxies(), *options]
     argv += [release.codename, os.fspath(target), os.fspath(sources)]
     said: list[str] = []

@@ -14,7 +14,7 @@ PACKAGES = (
     "tiny-initramfs-core", "grub-pc-bin",
 )  # fmt: skip
 SIZE = 128 * 1024 * 1024
-OPTIONS = "rw rootfstype=ext4 console=ttyS0,115200 quiet"
+OPTIONS = "rw rootfstype=ext4 console=ttyS0,115200 no_timer_check quiet"
 
 _PROGRAMS = ("/usr/sbin/sshd", "/usr/bin/ssh", "/usr/bin/ssh-keygen", "/usr/bin/scp", "/usr/sbin/nft")
 _FIRST_MODULES = ("virtio_pci", "virtio_blk")

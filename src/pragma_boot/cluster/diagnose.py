@@ -61,6 +61,12 @@ _PANIC = Cause(
     "read the last console lines: the image's kernel does not fit this machine or this image is damaged",
     fatal=True,
 )
+_TIMER = Cause(
+    "late-timer",
+    "its kernel panicked because this host was too busy to give its emulated CPU a timer's ticks in time",
+    "repeat when the host is less busy, or add no_timer_check to the kernel command line of the image",
+    fatal=True,
+)
 _CORRUPT = Cause(
     "bad-filesystem",
     "its file system has errors",
@@ -103,6 +109,7 @@ _SIGNS: tuple[tuple[re.Pattern[str], Cause], ...] = tuple(
         (_T + r"Kernel panic - not syncing: (?:No working init|Requested init|No init found)", _INIT),
         (_T + r"Kernel panic - not syncing: VFS:", _ROOT),
         (_T + r"Kernel panic - not syncing: (?:Out of memory|System is deadlocked on memory)", _MEMORY_FATAL),
+        (_T + r"Kernel panic - not syncing: IO-APIC \+ timer doesn't work", _TIMER),
         (_T + r"Initramfs unpacking failed: write error", _MEMORY_FATAL),
         (r"RUN fsck MANUALLY|^fsck exited with status code (?:[4-9]|\d\d)", _CORRUPT_FATAL),
         (r"^Gave up waiting for (?:the )?root|^ALERT!.*does not exist.*Dropping to a shell", _ROOT),

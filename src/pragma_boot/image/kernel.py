@@ -50,7 +50,9 @@ def find_kernel(guest: Guest, folder: Path) -> KernelBoot | None:
     """Copy the image's default kernel and initrd into *folder*; None when in any doubt.
 
     folder: there already, and for this state of this image alone: what is in it is not copied again.
-    The command line returned always has ``console=ttyS0``, so that the console's log tells what a node does.
+    The command line returned always has ``console=ttyS0``, so that the console's log tells what a node does, and
+    ``no_timer_check``: a kernel waits for some ticks in a short loop and panics when a busy host that emulates the CPU
+    is late with them (under KVM it does not look).
     The copies are 0644: QEMU's own user reads them. Raises GuestError when they cannot be copied.
     """
     entry = default_entry(guest)
@@ -65,7 +67,7 @@ def find_kernel(guest: Guest, folder: Path) -> KernelBoot | None:
         return None
     if entry.initrd:
         _copy(guest, entry.initrd, initrd)
-    return KernelBoot(kernel, initrd if entry.initrd else None, " ".join(_with_console(entry.arguments)))
+    return KernelBoot(kernel, initrd if entry.initrd else None, " ".join(_for_machine(entry.arguments)))
 
 
 def _copy(guest: Guest, path: str, target: Path) -> None:
@@ -100,12 +102,15 @@ def _is_kernel(path: Path) -> bool:
     return head[0x202:0x206] == b"HdrS" or head[0x38:0x3C] == b"ARM\x64"
 
 
-def _with_console(arguments: Iterable[str]) -> list[str]:
+def _for_machine(arguments: Iterable[str]) -> list[str]:
+    """The image's arguments with what a virtual machine needs."""
     words = list(arguments)
     if not any(word.startswith("console=") for word in words):
         words.append("console=tty0")
     if not any(word.split(",")[0] == "console=ttyS0" for word in words):
         words.append("console=ttyS0")
+    if "no_timer_check" not in words:
+        words.append("no_timer_check")
     return words
 
 

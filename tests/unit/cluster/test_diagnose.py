@@ -13,6 +13,7 @@ CONSOLES = {
     "no-init": "[    1.9] Kernel panic - not syncing: No working init found.  Try passing init= option to kernel.\r\n",
     "no-root": "[    1.9] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\r\n",
     "kernel-panic": "[    2.1][    T1] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100\r\n",
+    "late-timer": "[    0.036] Kernel panic - not syncing: IO-APIC + timer doesn't work!  Boot with apic=debug\r\n",
     "no-boot-device": "Booting from Hard Disk...\r\nBoot failed: not a bootable disk\r\n\r\nNo bootable device.\r\n",
     "boot-loader": "error: no such partition.\r\nEntering rescue mode...\r\ngrub rescue> ",
     "emergency-mode": "You are in emergency mode. After logging in, type \"journalctl -xb\" to view logs.\r\n",

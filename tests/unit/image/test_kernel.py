@@ -97,8 +97,8 @@ def found(folder: Path, files: dict[str, str | bytes | None]) -> tuple[bytes, by
     return kernel.kernel.read_bytes(), kernel.initrd.read_bytes() if kernel.initrd else None, kernel.cmdline
 
 
-NEW = (KERNEL, b"new initrd", "root=UUID=0a-1b ro quiet console=tty0 console=ttyS0")
-OLD = (KERNEL + b"old", b"old initrd", "root=UUID=0a-1b ro console=tty0 console=ttyS0,115200")
+NEW = (KERNEL, b"new initrd", "root=UUID=0a-1b ro quiet console=tty0 console=ttyS0 no_timer_check")
+OLD = (KERNEL + b"old", b"old initrd", "root=UUID=0a-1b ro console=tty0 console=ttyS0,115200 no_timer_check")
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_boot_loader_specification_entries_are_read_with_grubs_variables(tmp_pat
         "/boot/loader/entries/abc-6.1.conf": BLS_ENTRY,
         "/boot/loader/entries/abc-0-rescue.conf": BLS_ENTRY,
     }
-    expected = "root=UUID=0a-1b ro crashkernel=auto console=tty0 console=ttyS0"
+    expected = "root=UUID=0a-1b ro crashkernel=auto console=tty0 console=ttyS0 no_timer_check"
     assert found(tmp_path, files) == (KERNEL, b"new initrd", expected)
     assert found(tmp_path, files | {"/boot/grub2/grub.cfg": BLS_CFG}) is None, "$tuned_initrd is set nowhere"
     assert found(tmp_path, files | {"/boot/grub2/grubenv": "saved_entry=other\n"}) is None
@@ -154,7 +154,7 @@ def test_extlinux_is_read(tmp_path: Path) -> None:
     assert found(tmp_path, {path: EXTLINUX.replace("../", "/boot/")}) == (
         KERNEL,
         b"new initrd",
-        "root=/dev/vda1 ro console=ttyS0",
+        "root=/dev/vda1 ro console=ttyS0 no_timer_check",
     )
     old = found(tmp_path, {path: EXTLINUX.replace("DEFAULT linux", "DEFAULT old")})
     assert old
