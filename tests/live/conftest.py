@@ -10,12 +10,17 @@ import pytest
 
 from live.site import LiveSite, built_image, live_site, unfit
 
+PATIENCE = 1800
+"""Seconds for one test: it may build an image, boot machines without KVM and share the host with many others."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
         if item.path.is_relative_to(here):
             item.add_marker(pytest.mark.live)
+            if not item.get_closest_marker("timeout"):
+                item.add_marker(pytest.mark.timeout(PATIENCE))
 
 
 @pytest.fixture(scope="session")

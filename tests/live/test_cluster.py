@@ -118,9 +118,6 @@ def remove(site: LiveSite, *names: str) -> None:
         site.pragma("clean", name)
 
 
-pytestmark = pytest.mark.timeout(2 * LIMIT)
-
-
 def test_two_clusters_have_the_same_private_addresses_and_do_not_see_each_other(pair: list[Cluster]) -> None:
     one, other = pair
     for each in pair:
