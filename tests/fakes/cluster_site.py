@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
@@ -33,6 +33,11 @@ class FakeDisks:
         self.before_step = before_step
         self.guests: dict[str, FakeGuest] = {}
         self.made: dict[str, set[Path]] = {}
+        self.opens: Callable[[LocalDisk], Guest] = lambda _: FakeGuest.of(ROOTS["networkd"])
+
+    def disks(self, cluster: str) -> Mapping[NodeName, LocalDisk]:
+        found = sorted((self.root / cluster).glob("*.qcow2"))
+        return {NodeName(path.stem): LocalDisk(path, DiskFormat.QCOW2, 0) for path in found}
 
     def backing_files(self) -> frozenset[Path]:
         return frozenset(path for paths in self.made.values() for path in paths)
@@ -55,7 +60,7 @@ class FakeDisks:
     @contextmanager
     def inspect(self, source: LocalDisk) -> Iterator[Guest]:
         self.before_step("inspect")
-        yield FakeGuest.of(ROOTS["networkd"])
+        yield self.opens(source)
 
     def delete(self, cluster: str) -> None:
         self.before_step(f"delete disks of {cluster}")

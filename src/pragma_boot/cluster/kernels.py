@@ -1,15 +1,27 @@
-"""Kernels taken out of images, kept for each state of an image, so that only its first boot pays for the copying."""
+"""Kernels taken out of disks, so that nodes start without the boot loader's slow way through the firmware (ADR 2).
+
+Out of an image once for each of its states; out of a node's own disk before each later start, because it may have
+another kernel by now.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import shutil
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pragma_boot import files
+from pragma_boot.cluster.site import Site
+from pragma_boot.errors import GuestError
 from pragma_boot.image.base import Guest
 from pragma_boot.image.kernel import find_kernel
-from pragma_boot.model import KernelBoot, LocalDisk
+from pragma_boot.model import ClusterName, KernelBoot, LocalDisk, NodeName
+
+_log = logging.getLogger(__name__)
 
 _NOTE = "boot.json"
 """Written last: a folder without it is unfinished."""
@@ -30,6 +42,35 @@ def kernel_of(cache: Path, locks: Path, source: LocalDisk, guest: Guest) -> Kern
             note = {"cmdline": found.cmdline, "initrd": found.initrd is not None} if found else None
             files.write_atomic(folder / _NOTE, json.dumps(note))
         return _load(folder)
+
+
+def kernels_of_disks(site: Site, cluster: ClusterName, nodes: Collection[NodeName]) -> Mapping[NodeName, KernelBoot]:
+    """What the boot loaders of *nodes* (none runs) would start now; nodes where that is not certain are left out.
+
+    The copies are in the cluster's folder.
+    """
+    if not wanted(site):
+        return {}
+    disks = {node: disk for node, disk in site.disks.disks(cluster).items() if node in nodes}
+    with ThreadPoolExecutor(site.settings.clusters.parallel, "kernels") as pool:
+        found = pool.map(lambda item: (item[0], _kernel_of_disk(site, cluster, *item)), disks.items())
+        return {node: kernel for node, kernel in found if kernel}
+
+
+def wanted(site: Site) -> bool:
+    """Whether this site's nodes are started by their kernels, where these are known."""
+    return site.driver.info.direct_kernel and (site.settings.libvirt is None or site.settings.libvirt.direct_kernel)
+
+
+def _kernel_of_disk(site: Site, cluster: ClusterName, node: NodeName, disk: LocalDisk) -> KernelBoot | None:
+    folder = files.make_folder(site.settings.site.state.cluster(cluster) / "boot", 0o711) / node
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        with site.disks.inspect(disk) as guest:
+            return find_kernel(guest, files.make_folder(folder))
+    except GuestError as error:
+        _log.info("%s starts by its boot loader: %s", node, error.message)
+        return None
 
 
 def _load(folder: Path) -> KernelBoot | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pragma_boot import files
-from pragma_boot.cluster.kernels import kernel_of
+from pragma_boot.cluster import kernels
 from pragma_boot.cluster.site import Site
 from pragma_boot.image.access import new_access
 from pragma_boot.image.base import Guest
@@ -68,8 +68,8 @@ def prepare(
     profiles = [profile for profile, _ in known.values()]
     if not any(profile.legacy for profile in profiles):  # else the nodes keep keys of their own
         files.write_atomic(folder / "known_hosts", _known_hosts(allocation, access))
-    kernels = {name: boot for name, source in sources.items() if (boot := known[source][1])}
-    return Prepared(disks, kernels, all(map(can_report, profiles)))
+    boots = {name: boot for name, source in sources.items() if (boot := known[source][1])}
+    return Prepared(disks, boots, all(map(can_report, profiles)))
 
 
 def _workers(site: Site) -> ThreadPoolExecutor:
@@ -105,9 +105,9 @@ def _look_into(site: Site, source: LocalDisk) -> tuple[GuestProfile, KernelBoot 
 
 def _kernel(site: Site, source: LocalDisk, guest: Guest) -> KernelBoot | None:
     settings = site.settings
-    if not site.driver.info.direct_kernel or (settings.libvirt and not settings.libvirt.direct_kernel):
+    if not kernels.wanted(site):
         return None
-    return kernel_of(settings.site.repository.cache, settings.site.state.locks, source, guest)
+    return kernels.kernel_of(settings.site.repository.cache, settings.site.state.locks, source, guest)
 
 
 def _fill(

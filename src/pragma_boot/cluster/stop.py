@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from pragma_boot.cluster import undo, waiting
 from pragma_boot.cluster.site import Site
 from pragma_boot.cluster.view import ClusterView, cluster
 from pragma_boot.errors import ClusterError, ClusterNotFoundError
-from pragma_boot.model import ClusterName, ClusterState, NodeState, ProgressSink, no_progress
+from pragma_boot.model import (
+    ClusterName,
+    ClusterState,
+    KernelBoot,
+    NodeName,
+    NodeState,
+    ProgressSink,
+    no_progress,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -50,12 +59,19 @@ def start(
         watch = None
         if record and record.allocation and cluster(site, name).state != NodeState.ACTIVE:
             watch = waiting.begin(site, record.allocation, reports=record.reports)
-        site.driver.start(name, progress)
+        site.driver.start(name, progress, _kernels(site, name))
         site.store.record_state(name, ClusterState.RUNNING)
         limit = site.settings.clusters.wait if wait is None else wait
         if watch and limit:
             watch.until_ready(limit, progress)
         return cluster(site, name)
+
+
+def _kernels(site: Site, name: ClusterName) -> Mapping[NodeName, KernelBoot]:
+    from pragma_boot.cluster.kernels import kernels_of_disks  # noqa: PLC0415 - the other commands do without it
+
+    stopped = [node for node, status in site.driver.status(name).items() if status.state is NodeState.SHUTDOWN]
+    return kernels_of_disks(site, name, stopped)
 
 
 def clean(site: Site, name: ClusterName) -> None:

@@ -178,7 +178,7 @@ _LIBVIRT_KEYS: tuple[Key, ...] = (
     Key(
         "direct_kernel",
         values.boolean,
-        "Start a node's kernel directly the first time, which spares the boot loader's slow start.",
+        "Start nodes' kernels directly, which spares the boot loader's slow way through the firmware.",
         default=True,
         example=False,
     ),

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from pragma_boot.errors import NotAvailableError
@@ -65,6 +66,10 @@ class DriverInfo:
     options: frozenset[str] = frozenset()
 
 
+NO_KERNELS: Mapping[NodeName, KernelBoot] = MappingProxyType({})
+"""Every node starts by its own boot loader."""
+
+
 class Driver(Protocol):
     """One site's engine. Methods may be called from one thread at a time; each call stands alone."""
 
@@ -114,8 +119,16 @@ class Driver(Protocol):
         Returns when all are started (not when they are ready). Raises DriverError; then `release` clears up.
         """
 
-    def start(self, cluster: ClusterName, progress: ProgressSink = no_progress) -> None:
-        """Start the nodes that do not run, frontend first; idempotent. Raises DriverError."""
+    def start(
+        self,
+        cluster: ClusterName,
+        progress: ProgressSink = no_progress,
+        kernels: Mapping[NodeName, KernelBoot] = NO_KERNELS,
+    ) -> None:
+        """Start the nodes that do not run, frontend first; idempotent. Raises DriverError.
+
+        kernels: as in `deploy`; empty where `DriverInfo.direct_kernel` is not set.
+        """
 
     def status(self, cluster: ClusterName) -> Mapping[NodeName, NodeStatus]:
         """The cluster's nodes as the engine tells; empty when it knows none. Read-only.

@@ -17,7 +17,7 @@ from typing import Any
 from pragma_boot import files
 from pragma_boot.config.settings import ClusterSettings
 from pragma_boot.driver import placing
-from pragma_boot.driver.base import DriverInfo, no_volumes
+from pragma_boot.driver.base import NO_KERNELS, DriverInfo, no_volumes
 from pragma_boot.errors import DriverError
 from pragma_boot.files import StateFolder
 from pragma_boot.model import (
@@ -159,7 +159,12 @@ class MemoryDriver:
             files.write_atomic(self._state.console(cluster, node.name), b"", 0o600)
             self._run(cluster, node.name, f"deploy {cluster}: start {node.name}")
 
-    def start(self, cluster: ClusterName, progress: ProgressSink = no_progress) -> None:
+    def start(
+        self,
+        cluster: ClusterName,
+        progress: ProgressSink = no_progress,
+        kernels: Mapping[NodeName, KernelBoot] = NO_KERNELS,
+    ) -> None:
         """As in the contract."""
         for node, status in self.status(cluster).items():
             if status.state is not NodeState.ACTIVE:

@@ -6,7 +6,7 @@ what a node *needs* is a list of plain edits (image.render, pure), and a store a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,6 +122,12 @@ class DiskStore(Protocol):
 
     def inspect(self, source: LocalDisk) -> AbstractContextManager[Guest]:
         """Open a source disk for reading only. Raises GuestError as `edit`."""
+
+    def disks(self, cluster: str) -> Mapping[NodeName, LocalDisk]:
+        """The disks of a cluster's nodes as they are now, for `inspect`; empty where they are not on this machine.
+
+        None of them may be in use by a running node while it is looked into.
+        """
 
     def backing_files(self) -> frozenset[Path]:
         """The files that the disks of all clusters stand on, running or not: none of them may be removed.

@@ -7,9 +7,9 @@ import os
 import shutil
 import struct
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 from pragma_boot.errors import GuestError, PragmaError
 from pragma_boot.files import make_folder, unfinished
@@ -25,8 +25,9 @@ from pragma_boot.model import Disk, DiskFormat, LocalDisk, LocalImage, NodeName,
 from pragma_boot.run import run
 
 _SCRATCH = "pragma-edit-"
-_HEADER = struct.Struct(">4sIQI")
+_HEADER = struct.Struct(">4sIQIIQ")  # magic, version, backing file's offset and length, cluster bits, virtual size
 _NAME_LIMIT = 1023  # QEMU's own
+_FIRST_CLUSTER = 2 * 1024 * 1024  # at most; the backing file's name is in it
 
 
 class FileDiskStore:
@@ -109,10 +110,19 @@ class FileDiskStore:
             before = self._reader(source, device, root) if root.clean else None
             yield stack.enter_context(contextlib.closing(ExtGuest(source, device, part, folder, before=before)))
 
+    def disks(self, cluster: str) -> Mapping[NodeName, LocalDisk]:
+        """See `DiskStore.disks`."""
+        found = {}
+        for path in sorted(self._folder(cluster).glob("*.qcow2")):
+            told = header(path)
+            if told:
+                found[NodeName(path.stem)] = LocalDisk(path, DiskFormat.QCOW2, told.size)
+        return found
+
     def backing_files(self) -> frozenset[Path]:
         """See `DiskStore.backing_files`."""
-        found = (backing_file(disk) for disk in self._root.glob("*/*.qcow2"))
-        return frozenset(path for path in found if path)
+        found = (header(disk) for disk in self._root.glob("*/*.qcow2"))
+        return frozenset(each.backing for each in found if each and each.backing)
 
     def delete(self, cluster: str) -> None:
         """See `DiskStore.delete`."""
@@ -208,20 +218,27 @@ def default_scratch() -> Path:
     return next((path for path in memory if os.access(path, os.W_OK | os.X_OK)), Path(tempfile.gettempdir()))
 
 
-def backing_file(disk: Path) -> Path | None:
-    """What a qcow2 file stands on; None when it stands alone, or is gone by now. Raises GuestError."""
+class Header(NamedTuple):
+    """What a qcow2 file says of itself: the file that it stands on, or None, and its virtual size in bytes."""
+
+    backing: Path | None
+    size: int
+
+
+def header(disk: Path) -> Header | None:
+    """The header of an overlay of ours; None when it is gone by now. Raises GuestError when it makes no sense."""
     try:
         with disk.open("rb") as file:
-            magic, _, offset, length = _HEADER.unpack(file.read(_HEADER.size))
+            magic, _, offset, length, _, size = _HEADER.unpack(file.read(_HEADER.size))
             file.seek(offset)
             name = os.fsdecode(file.read(length))
     except FileNotFoundError:
         return None
-    except (OSError, struct.error) as error:
+    except (OSError, ValueError, struct.error) as error:
         raise _no_qcow2(disk, str(error)) from error
     if magic != b"QFI\xfb" or length > _NAME_LIMIT or len(os.fsencode(name)) != length:
         raise _no_qcow2(disk, "its header makes no sense")
-    return disk.parent / name if offset else None
+    return Header(disk.parent / name if offset else None, size)
 
 
 def _no_qcow2(disk: Path, why: str) -> GuestError:

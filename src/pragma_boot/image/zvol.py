@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pragma_boot.image.base import DiskStore, Guest
@@ -79,6 +79,10 @@ class VolumeDiskStore:
     def delete(self, cluster: str) -> None:
         """See `DiskStore.delete`. Volumes go when the engine releases their nodes: it alone knows which they are."""
         self._files.delete(cluster)
+
+    def disks(self, cluster: str) -> Mapping[NodeName, LocalDisk]:
+        """See `DiskStore.disks`: volumes are on the NAS, files are sent away."""
+        return {}
 
     def backing_files(self) -> frozenset[Path]:
         """See `DiskStore.backing_files`: volumes stand on no file."""

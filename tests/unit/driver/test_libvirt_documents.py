@@ -11,7 +11,14 @@ import pytest
 from lxml import etree
 
 from pragma_boot.driver.libvirt import marks
-from pragma_boot.driver.libvirt.documents import Domain, Interface, domain_xml, nat_network_xml, private_network_xml
+from pragma_boot.driver.libvirt.documents import (
+    Domain,
+    Interface,
+    domain_xml,
+    nat_network_xml,
+    private_network_xml,
+    with_kernel,
+)
 from pragma_boot.driver.libvirt.marks import Marks
 from pragma_boot.model import ClusterName, Disk, DiskFormat, KernelBoot, LocalDisk, Mac, NodeName
 
@@ -51,7 +58,7 @@ DOCUMENTS = {
     "frontend": lambda: domain_xml(node("demo", "frontend", PRIVATE, "pragma-public")),
     "frontend-bridge": lambda: domain_xml(node("demo", "frontend", PRIVATE, "br0")),
     "compute-tcg": lambda: domain_xml(node("compute-0", "compute", PRIVATE, accel="tcg")),
-    "compute-first-start": lambda: domain_xml(node("compute-0", "compute", PRIVATE), KERNEL),
+    "compute-first-start": lambda: with_kernel(domain_xml(node("compute-0", "compute", PRIVATE)), KERNEL),
     "network-private": lambda: private_network_xml(DEMO),
     "network-nat": lambda: nat_network_xml(SITE, "pragma-public", IPv4Interface("198.51.100.1/24")),
 }

@@ -104,7 +104,7 @@ def test_start_resumes_creates_and_leaves_alone(connection: Any) -> None:
     connection.lookupByName("drv-a.compute-0").suspend()
     for _ in range(2):
         for each in domains.find(connection, SITE, A):
-            domains.start(each)
+            domains.start(connection, each)
         assert set(states(connection).values()) == {NodeState.ACTIVE}
 
 

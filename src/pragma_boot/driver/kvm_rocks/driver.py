@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pragma_boot import files
 from pragma_boot.config.settings import KvmRocksSettings
-from pragma_boot.driver.base import DriverInfo
+from pragma_boot.driver.base import NO_KERNELS, DriverInfo
 from pragma_boot.driver.kvm_rocks import names, status
 from pragma_boot.driver.kvm_rocks.hosts import Hosts
 from pragma_boot.driver.kvm_rocks.nas import Nas
@@ -123,7 +123,12 @@ class KvmRocksDriver:
         power, shipper = self._power(allocation.cluster, progress), Shipper(self._ssh, self._scratch)
         Deployment(power, shipper, allocation, self._settings.clusters.diskdir).run(disks)
 
-    def start(self, cluster: ClusterName, progress: ProgressSink = no_progress) -> None:
+    def start(
+        self,
+        cluster: ClusterName,
+        progress: ProgressSink = no_progress,
+        kernels: Mapping[NodeName, KernelBoot] = NO_KERNELS,
+    ) -> None:
         """As in the contract."""
         power, reader = self._power(cluster, progress), Reader(self._rocks)
         there = power.states()

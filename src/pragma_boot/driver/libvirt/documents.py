@@ -69,8 +69,8 @@ class Domain:
         return marks.domain_name(self.marks.cluster, self.marks.node)
 
 
-def domain_xml(domain: Domain, kernel: KernelBoot | None = None) -> str:
-    """The domain's document. With *kernel* it is the variant for a first start without the boot loader."""
+def domain_xml(domain: Domain) -> str:
+    """The domain's document: it starts by the disk's own boot loader."""
     root = _e(
         "domain",
         _e("name", domain.name),
@@ -79,7 +79,7 @@ def domain_xml(domain: Domain, kernel: KernelBoot | None = None) -> str:
         _e("metadata", marks.element(domain.marks)),
         _e("memory", str(domain.memory_mib), unit="MiB"),
         _e("vcpu", str(domain.cpus), placement="static"),
-        _os(kernel),
+        _os(),
         _e("features", _e("acpi"), _e("apic"), _e("vmport", state="off")),
         _cpu(domain),
         _e(
@@ -92,6 +92,19 @@ def domain_xml(domain: Domain, kernel: KernelBoot | None = None) -> str:
         _devices(domain),
         type="kvm" if domain.accel == "kvm" else "qemu",
     )
+    return _text(root)
+
+
+def with_kernel(document: str, kernel: KernelBoot) -> str:
+    """A domain's document, changed to start *kernel* without the boot loader."""
+    root = etree.fromstring(document, etree.XMLParser(remove_blank_text=True))
+    type_ = root.find("os/type")
+    assert type_ is not None
+    words = [_e("kernel", str(kernel.kernel)), _e("cmdline", kernel.cmdline)]
+    if kernel.initrd:
+        words.insert(1, _e("initrd", str(kernel.initrd)))
+    for word in reversed(words):
+        type_.addnext(word)
     return _text(root)
 
 
@@ -126,16 +139,13 @@ def nat_network_xml(site: str, name: str, gateway: IPv4Interface) -> str:
     return _text(root)
 
 
-def _os(kernel: KernelBoot | None) -> _Element:
-    found = _e("os", _e("type", "hvm", arch="x86_64", machine="q35"))
-    if kernel:
-        found.append(_e("kernel", str(kernel.kernel)))
-        if kernel.initrd:
-            found.append(_e("initrd", str(kernel.initrd)))
-        found.append(_e("cmdline", kernel.cmdline))
-    found.append(_e("boot", dev="hd"))
-    found.append(_e("bios", useserial="yes"))  # what the firmware says is in the console's log, too
-    return found
+def _os() -> _Element:
+    return _e(
+        "os",
+        _e("type", "hvm", arch="x86_64", machine="q35"),
+        _e("boot", dev="hd"),
+        _e("bios", useserial="yes"),  # what the firmware says is in the console's log, too
+    )
 
 
 def _cpu(domain: Domain) -> _Element:

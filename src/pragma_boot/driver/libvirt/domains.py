@@ -88,30 +88,41 @@ def read_marks(found: Found) -> marks.Marks | None:
 def launch(connection: Connection, domain: Domain, kernel: KernelBoot | None) -> None:
     """Define a node for good and start it; idempotent as to the definition.
 
-    The definition never has a kernel: a node that is started again boots from its disk. For the first start with
-    *kernel* libvirt is given a passing variant, whose end leaves the definition as it was. Raises DriverError.
+    The definition never has a kernel. For a start with *kernel* libvirt is given a passing variant, whose end leaves
+    the definition as it was. Raises DriverError.
     """
     from pragma_boot.driver.libvirt.documents import domain_xml  # noqa: PLC0415 - listing does without documents
 
     with explained(f"define {domain.name}"):
         handle = connection.defineXML(domain_xml(domain))
     with explained(f"start {domain.name}"):
-        if kernel:
-            connection.createXML(domain_xml(domain, kernel))
-        else:
-            handle.create()
+        _run(connection, handle, kernel)
 
 
-def start(found: Found) -> None:
-    """Start a defined node, or let one that is paused go on; idempotent. Raises DriverError."""
+def start(connection: Connection, found: Found, kernel: KernelBoot | None = None) -> None:
+    """Start a defined node, or let one that is paused go on; idempotent. Raises DriverError.
+
+    kernel: as in `launch`.
+    """
     with explained(f"start {found.handle.name()}"):
         if found.state is NodeState.PAUSED:
             found.handle.resume()
-        elif not found.handle.isActive():
-            found.handle.create()
-        elif found.state is NodeState.CRASHED:
+            return
+        if found.state is NodeState.CRASHED:
             found.handle.destroy()
-            found.handle.create()
+        if not found.handle.isActive():
+            _run(connection, found.handle, kernel)
+
+
+def _run(connection: Connection, handle: Any, kernel: KernelBoot | None) -> None:
+    """Start a defined domain: as it is defined, or by a passing variant of that with *kernel*."""
+    if kernel is None:
+        handle.create()
+        return
+    from pragma_boot.driver.libvirt.documents import with_kernel  # noqa: PLC0415
+
+    definition = handle.XMLDesc(bindings().VIR_DOMAIN_XML_INACTIVE)
+    connection.createXML(with_kernel(definition, kernel))
 
 
 def stop(found: Found) -> None:

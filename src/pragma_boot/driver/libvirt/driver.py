@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pragma_boot import accel, files
 from pragma_boot.config.settings import LibvirtSettings
 from pragma_boot.driver import placing
-from pragma_boot.driver.base import DriverInfo, no_volumes
+from pragma_boot.driver.base import NO_KERNELS, DriverInfo, no_volumes
 from pragma_boot.driver.libvirt import domains, marks, networks
 from pragma_boot.driver.libvirt.connection import Connection, connect, explained
 from pragma_boot.driver.libvirt.domains import Found
@@ -163,7 +163,12 @@ class LibvirtDriver:
         acts = {node.name: functools.partial(launch, node) for node in allocation.nodes}
         self._frontend_first(f"start {allocation.cluster}", allocation.frontend.name, acts)
 
-    def start(self, cluster: ClusterName, progress: ProgressSink = no_progress) -> None:
+    def start(
+        self,
+        cluster: ClusterName,
+        progress: ProgressSink = no_progress,
+        kernels: Mapping[NodeName, KernelBoot] = NO_KERNELS,
+    ) -> None:
         """As in the contract; after a restart of the host the networks are started, too."""
         found = domains.find(self._connection, self._site, cluster)
         if not found:
@@ -175,7 +180,7 @@ class LibvirtDriver:
 
         def start(each: Found) -> None:
             progress(Progress("boot", each.node, "starting"))
-            domains.start(each)
+            domains.start(self._connection, each, kernels.get(each.node))
 
         acts = {each.node: functools.partial(start, each) for each in found}
         self._frontend_first(f"start {cluster}", NodeName(cluster), acts)
