@@ -77,6 +77,8 @@ def leases(wanted: Plan, number: int = 0) -> Leases:
         macs[node.name] = {"private": Mac(f"52:54:00:dd:{number:02x}:{2 * index:02x}")}
         if node.role is Role.FRONTEND:
             macs[node.name]["public"] = Mac(f"52:54:00:dd:{number:02x}:{2 * index + 1:02x}")
+        for at, extra in enumerate(wanted.extra):
+            macs[node.name][extra.name] = Mac(f"52:54:00:de:{number:02x}:{8 * index + at:02x}")
     return Leases(
         cluster=wanted.cluster,
         public_ip=CLUSTERS.public_ips[number],

@@ -8,7 +8,7 @@ where enough addresses in a row are free.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
@@ -172,20 +172,10 @@ def _first(wish: Wish, block: IPv4Network, nodes: int, held: Collection[IPv4Addr
                 resolution="boot fewer nodes, or clean clusters that are no longer needed",
             )
         return free
-    first = wish.start.ip
-    wanted = list(_run(first, nodes))
+    first, last = wish.start.ip, int(wish.start.ip) + nodes - 1
     mend = f"begin with {free}/{block.prefixlen}" if free else "boot fewer nodes, or choose a larger network"
-    if int(first) + nodes - 1 >= int(block.broadcast_address):
-        raise CapacityError(
-            f"{first}/{block.prefixlen} has no room for {nodes} nodes: its last address is {block[-2]}"
-            if block.num_addresses > 2
-            else f"{first}/{block.prefixlen} has no room for nodes",
-            resolution=mend,
-        )
-    if lost := [address for address in wanted if address in set(held)]:
-        raise CapacityError(f"{lost[0]} on network {wish.network} is taken by another cluster", resolution=mend)
+    if last >= int(block.broadcast_address):
+        raise CapacityError(f"{wish.start} has no room for {nodes} nodes: {block} ends before", resolution=mend)
+    if lost := [address for address in held if int(first) <= int(address) <= last]:
+        raise CapacityError(f"{min(lost)} on network {wish.network} is taken by another cluster", resolution=mend)
     return first
-
-
-def _run(first: IPv4Address, count: int) -> Iterator[IPv4Address]:
-    return (first + step for step in range(count))

@@ -1,4 +1,4 @@
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import pytest
 from hypothesis import given
@@ -62,3 +62,25 @@ def test_vlans_are_taken_in_order_and_run_out_with_a_mend() -> None:
 def test_addresses_keep_the_pools_order() -> None:
     wanted = [IPv4Address("192.0.2.9"), IPv4Address("192.0.2.2")]
     assert list(pool.free_addresses(wanted, {wanted[0]})) == [wanted[1]]
+
+
+@given(
+    prefix=st.integers(24, 32),
+    count=st.integers(1, 12),
+    taken=st.sets(st.integers(0, 300), max_size=40),
+)
+def test_a_free_run_is_the_lowest_one_there_is(prefix: int, count: int, taken: set[int]) -> None:
+    network = IPv4Network((int(IPv4Address("10.103.0.0")), prefix))
+    held = {network.network_address + number for number in taken}
+    last = int(network.broadcast_address)
+    hosts = [IPv4Address(number) for number in range(int(network.network_address) + 1, last)]
+    fitting = [
+        first
+        for at, first in enumerate(hosts)
+        if len(hosts[at : at + count]) == count and not held & set(hosts[at : at + count])
+    ]
+    assert pool.free_run(network, count, held) == (fitting[0] if fitting else None)
+
+
+def test_a_free_run_in_a_huge_network_is_found_at_once() -> None:
+    assert pool.free_run(IPv4Network("10.0.0.0/8"), 10**6, [IPv4Address("10.0.0.5")]) == IPv4Address("10.0.0.6")

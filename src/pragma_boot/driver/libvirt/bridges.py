@@ -49,8 +49,13 @@ def interface(network: SiteNetwork, mac: Mac, interfaces: Path = INTERFACES) -> 
     )
 
 
-def faults(network: SiteNetwork, libvirt: int, interfaces: Path = INTERFACES) -> Iterator[Fault]:
-    """What is wrong with a further network on this host. libvirt: its version, as it counts."""
+def faults(
+    network: SiteNetwork, libvirt: int, interfaces: Path = INTERFACES, *, root: bool | None = None
+) -> Iterator[Fault]:
+    """What is wrong with a further network on this host. libvirt: its version, as it counts.
+
+    root: whether Open vSwitch may be asked, which answers nobody else; by default whether we are root.
+    """
     bridge, where = network.interface, f"network {network.name}"
     if is_linux(bridge, interfaces):
         yield from _linux_faults(network, libvirt, interfaces)
@@ -59,7 +64,8 @@ def faults(network: SiteNetwork, libvirt: int, interfaces: Path = INTERFACES) ->
         mend = f"create it (ip link add {bridge} type bridge), or set 'type' to 'openvswitch' in additional_interfaces"
         yield Fault(where, f"its bridge {bridge} {what}", mend)
     else:
-        yield from _openvswitch_faults(where, bridge, interfaces)
+        there = (interfaces / bridge).exists()
+        yield from _openvswitch_faults(where, bridge, there, ask=os.geteuid() == 0 if root is None else root)
 
 
 def _linux_faults(network: SiteNetwork, libvirt: int, interfaces: Path) -> Iterator[Fault]:
@@ -76,13 +82,12 @@ def _linux_faults(network: SiteNetwork, libvirt: int, interfaces: Path) -> Itera
         yield Fault(where, what, f"set its 'mtu' to {own} in additional_interfaces, or: ip link set {bridge} mtu ...")
 
 
-def _openvswitch_faults(where: str, bridge: str, interfaces: Path) -> Iterator[Fault]:
+def _openvswitch_faults(where: str, bridge: str, there: bool, *, ask: bool) -> Iterator[Fault]:
     if not which("ovs-vsctl"):
         mend = f"create the bridge it is on, {bridge}, with ip link add; or for Open vSwitch: {_INSTALL}"
         yield Fault(where, "Open vSwitch is not installed", mend)
         return
-    there = (interfaces / bridge).exists()
-    if os.geteuid() == 0:  # nobody else may ask
+    if ask:
         try:
             answer = run(["ovs-vsctl", "--timeout=5", "br-exists", bridge], check=False)
         except CommandError as error:
