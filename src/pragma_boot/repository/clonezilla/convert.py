@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,12 +30,11 @@ _READ_ONLY = 0o444
 
 @dataclass(frozen=True, slots=True)
 class Converter:
-    """Restores disks of *remote*. cziso: the program, or None. ssh: how a NAS is reached, for zvols."""
+    """Restores disks of *remote*. cziso: the program, or None."""
 
     remote: Remote
     keep_isos: bool = False
     cziso: Path | None = None
-    ssh: Sequence[str] | None = None
 
     def convert(self, item: Item, place: Place, folder: Path, subject: str, progress: ProgressSink) -> None:
         """Restore *item* to *place*, in the image's *folder*; what is there under that name already is replaced.
@@ -56,7 +54,7 @@ class Converter:
         image = self._directory(item, kept)
         if isinstance(place, VolumePlace):
             disk = saved.read(image)
-            with new_volume(Nas(place.nas, self.ssh), place, disk.size) as volume:
+            with new_volume(Nas(place.nas), place, disk.size) as volume:
                 restore(image, disk, volume, subject, progress)
             return
         with files.unfinished(folder / place.name, _READ_ONLY) as temporary:

@@ -34,6 +34,7 @@ from pragma_boot.model import (
     Progress,
     ProgressSink,
     Role,
+    VolumeSource,
     no_progress,
 )
 from pragma_boot.repository import catalog as catalogs
@@ -45,6 +46,7 @@ from pragma_boot.repository.clonezilla.document import localized
 from pragma_boot.repository.clonezilla.offer import Offer
 from pragma_boot.repository.clonezilla.place import FilePlace, Place, VolumePlace, image_stem, place
 from pragma_boot.repository.clonezilla.remote import Item, Remote, open_remote
+from pragma_boot.repository.clonezilla.restored import FILE as RECORD
 from pragma_boot.repository.clonezilla.restored import Restored, RestoredDisk, identity
 from pragma_boot.repository.clonezilla.source import Content
 from pragma_boot.repository.clonezilla.zvol import Nas
@@ -152,7 +154,7 @@ class ClonezillaRepository:
         """Remove images that are offered no more, and earlier forms of disks; see `Repository.prune`."""
         offered = self._folders(self._remote)
         gone: list[Path] = []
-        for record in sorted(self._settings.directory.glob("*/.restored.json")):
+        for record in sorted(self._settings.directory.glob(f"*/{RECORD}")):
             name = ImageName(record.parent.name)
             with files.lock(self._lock(name)):
                 gone += self._prune(name, name in offered, in_use)
@@ -225,40 +227,45 @@ class ClonezillaRepository:
         current = list(restored.disks.values())
         withdrawn = not offered and not any(self._path(disk.place, folder) in in_use for disk in current)
         doomed = [*restored.older, *(current if withdrawn else ())]
-        going = [disk for disk in doomed if self._path(disk.place, folder) not in in_use]
-        gone = [path for disk in going if (path := self._remove(disk, folder))]
+        stay: list[RestoredDisk] = []
+        gone: list[Path] = []
+        for disk in doomed:
+            path = self._path(disk.place, folder)
+            if path in in_use or not self._remove(disk, path):
+                stay.append(disk)
+            else:
+                gone.append(path)
         if withdrawn:
             self._document(name).unlink(missing_ok=True)
             catalogs.remove(self._settings.catalog, name, self._locks)
-        left = Restored({} if withdrawn else restored.disks, restored.document, tuple(set(doomed) - set(going)))
+        left = Restored({} if withdrawn else restored.disks, restored.document, tuple(stay))
         if left.disks or left.older:
             left.write(folder)
         else:
-            (folder / ".restored.json").unlink(missing_ok=True)
+            (folder / RECORD).unlink(missing_ok=True)
         return gone
 
-    def _remove(self, disk: RestoredDisk, folder: Path) -> Path | None:
+    @staticmethod
+    def _remove(disk: RestoredDisk, path: Path) -> bool:
+        """Remove a disk, if it is still ours; whether it is gone. Raises PragmaError."""
         at = disk.place
-        path = self._path(at, folder)
         if isinstance(at, VolumePlace):
-            nas = Nas(at.nas)
-            if nas.identity(f"{at.pool}/{at.name}") != (disk.stamp, disk.size):
-                return None
+            nas, volume = Nas(at.nas), f"{at.pool}/{at.name}"
+            if nas.identity(volume) != (disk.stamp, disk.size):
+                return True
             try:
-                nas.destroy(f"{at.pool}/{at.name}")
+                nas.destroy(volume)
             except CommandError as error:  # it has clones: it goes when they are gone
                 _log.warning("%s stays: %s", path, error.details)
-                return None
-            return path
-        if not path.exists():
-            return None
+                return False
+            return True
         try:
-            path.unlink()
+            path.unlink(missing_ok=True)
         except OSError as error:
             raise PragmaError(
                 f"cannot remove {path}", details=error.strerror, resolution="run as the user who may write there"
             ) from error
-        return path
+        return True
 
     # --------------------------------------------------------------------------------------------------------- places
 
@@ -271,7 +278,8 @@ class ClonezillaRepository:
                 return None
             at = disk.place
             if isinstance(at, VolumePlace):
-                found[role] = LocalDisk(self._path(at, folder), DiskFormat.RAW, disk.size)
+                volume = VolumeSource(at.pool, at.name, at.nas)
+                found[role] = LocalDisk(self._path(at, folder), DiskFormat.RAW, disk.size, volume)
             else:
                 found[role] = probe(folder / at.name, (folder.resolve(),))
         return LocalImage(image, found[Role.FRONTEND], found[Role.COMPUTE])
@@ -290,7 +298,7 @@ class ClonezillaRepository:
 
     @staticmethod
     def _path(at: Place, folder: Path) -> Path:
-        return folder / at.name if isinstance(at, FilePlace) else Path("/dev/zvol") / at.pool / at.name
+        return folder / at.name if isinstance(at, FilePlace) else Path("/", at.nas, at.pool, at.name)
 
     def _folder(self, name: str) -> Path:
         return self._settings.directory / name

@@ -10,8 +10,7 @@ import contextlib
 import logging
 import os
 import shlex
-from collections.abc import Iterator, Sequence
-from typing import ClassVar
+from collections.abc import Iterator
 
 from pragma_boot.errors import CommandError, RepositoryError
 from pragma_boot.repository.clonezilla.place import VolumePlace
@@ -23,20 +22,19 @@ _log = logging.getLogger(__name__)
 _UNIT = 1024 * 1024  # volumes have whole MiB: any block size of ZFS divides them
 _GAP_LIMIT = 64 * 1024 * 1024  # zeros that are sent rather than another dd started
 _ZEROS = bytes(_UNIT)
+_SSH = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20")
 _MEND = "see that root of this machine may log in there by ssh without a password and may run zfs"
 
 
 class Nas:
-    """Commands on a NAS; *ssh* is the program with its options."""
+    """Commands on a NAS, by ssh."""
 
-    SSH: ClassVar[Sequence[str]] = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20")
-
-    def __init__(self, host: str, ssh: Sequence[str] | None = None) -> None:
-        self._host, self._ssh = host, tuple(ssh or self.SSH)
+    def __init__(self, host: str) -> None:
+        self._host = host
 
     def argv(self, *words: str) -> list[str]:
         """What runs *words* there; its shell sees them quoted."""
-        return [*self._ssh, "--", self._host, shlex.join(words)]
+        return [*_SSH, "--", self._host, shlex.join(words)]
 
     def run(self, *words: str, check: bool = True) -> Completed:
         """Run a command there. Raises CommandError."""
