@@ -6,6 +6,7 @@ in an image are untrusted: they are quoted, and those that a line of a script ca
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +14,17 @@ from pathlib import Path
 from pragma_boot.errors import CommandError, GuestError
 from pragma_boot.run import run
 
+_log = logging.getLogger(__name__)
+
 _LINE_LIMIT = 8000  # debugfs cuts longer lines of a script in two
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BANNER = re.compile(r"debugfs \d+\.\S+ \(.*\)")
+_SHOWN = 3
+_FULL = {
+    "No space left on device": "make room on the host's file system that the nodes' disks are on, which is full, or"
+    " set diskdir in the driver's configuration to a folder on another",
+    "Could not allocate": "build the image with a larger disk: its file system is full",
+}
 _MEND = "repair the image's file system with 'e2fsck -f', or build the image anew"
 
 
@@ -44,15 +53,19 @@ def edit(device: Path, offset: int, commands: Sequence[str], folder: Path) -> No
         output=folder / "output",  # it repeats each command: that many pieces need not wake us
     )
     lines = done.stderr.decode(errors="replace").splitlines()
-    errors = "\n".join(line for line in lines if line and not _BANNER.fullmatch(line))
-    if done.status != 0:
-        raise CommandError(f"debugfs failed with status {done.status}", details=errors, resolution=_MEND)
+    errors = [line for line in lines if line and not _BANNER.fullmatch(line)]
     if errors:
-        full = "o space left" in errors or "allocate" in errors
-        raise GuestError(
-            "a node's disk cannot be edited",
-            details=errors,
-            resolution="make room: the image's file system, or the host's where the disks are, is full"
-            if full
-            else _MEND,
+        _log.debug("debugfs said:\n%s", "\n".join(errors))
+    if done.status != 0:
+        raise CommandError(
+            f"debugfs failed with status {done.status}", details="\n".join(errors[-_SHOWN:]), resolution=_MEND
         )
+    if errors:
+        raise _refused(errors)
+
+
+def _refused(errors: Sequence[str]) -> GuestError:
+    """The error for a script that failed: its first complaints, as the others follow from these."""
+    more = [f"({len(errors) - _SHOWN} more complaints are in a log with loglevel=DEBUG)"] * (len(errors) > _SHOWN)
+    mend = next((_FULL[why] for why in _FULL if any(why in line for line in errors)), _MEND)
+    return GuestError("a node's disk cannot be edited", details="\n".join([*errors[:_SHOWN], *more]), resolution=mend)
