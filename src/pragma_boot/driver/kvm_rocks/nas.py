@@ -20,8 +20,8 @@ from pragma_boot.model import ClusterName, NodeName, VolumeSource
 
 _log = logging.getLogger(__name__)
 
-_LOOKS, _PATIENCE, _TRIES = 600, 10, 3
-"""How often a volume is looked at until it is unmapped; before it is asked for; and how often that is."""
+_PATIENCE, _TRIES = 10, 3
+"""How often a volume is looked at before it is asked for, and how often it is asked for."""
 _GB = 1 << 30
 
 _CLONE = """
@@ -37,11 +37,16 @@ if zfs list -H -o name "$1" >/dev/null 2>&1; then zfs destroy -r "$1" || exit 1;
 
 @dataclass(frozen=True, slots=True)
 class Nas:
-    """All volumes of a site. pause: seconds between two looks at what Rocks does by itself."""
+    """All volumes of a site.
+
+    pause: seconds between two looks at what Rocks does by itself; looks: how many before it is given up. A copy that
+    is written back from a container takes its time.
+    """
 
     rocks: Rocks
     ssh: Hosts
     pause: float
+    looks: int = 600
 
     def clone(self, source: VolumeSource, cluster: ClusterName, node: NodeName) -> tuple[VolumeSource, int]:
         """As in `model.Volumes`."""
@@ -97,7 +102,7 @@ class Nas:
         """
         reader = Reader(self.rocks)
         asked = 0
-        for look in range(_LOOKS):
+        for look in range(self.looks):
             state = reader.volume_state(nas, volume)
             if state in (None, "unmapped"):
                 return
