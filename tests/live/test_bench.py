@@ -26,7 +26,7 @@ def left() -> list[str]:
     names = [path.name for path in NETWORKS.iterdir()]
     for what in (("list", "--all", "--name"), ("net-list", "--all", "--name")):
         names += subprocess.run([*words, *what], capture_output=True, text=True, check=True).stdout.split()
-    folders = [path.name for path in BASE.iterdir() if path.name not in ("images", "peer", "bench.lock")]
+    folders = [str(path) for path in BASE.glob("site*")]
     lines = (path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
     machines = [line.decode() for line in lines if f"{BASE}/site".encode() in line and b"qemu-system" in line]
     return [*(name for name in names if name.startswith(NAMES)), *folders, *machines]

@@ -79,7 +79,7 @@ def _options(folder: Path) -> list[str]:
         "UserKnownHostsFile": _quoted(known),
         "GlobalKnownHostsFile": "/dev/null",
         "StrictHostKeyChecking": strict,
-        "ConnectTimeout": "15",
+        "ConnectTimeout": "30",  # the greeting included, which takes its time on emulated CPUs
         "LogLevel": "ERROR",
     }
     return [word for name, value in pairs.items() for word in ("-o", f"{name}={value}")]
