@@ -54,6 +54,7 @@ def booted(cluster: ClusterView) -> str:
     if cluster.public_ip:
         lines.append(f"log in:  ssh root@{cluster.public_ip}")
         lines.append(f"    or:  pragma ssh {cluster.name}")
+    lines += _further(cluster.nodes[0] if cluster.nodes else None)
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -63,6 +64,7 @@ def previewed(preview: Preview) -> str:
         f"would boot {preview.cluster} from {preview.image}: {_size(preview.nodes)}",
         f"public address: {preview.public_ip} ({preview.fqdn})",
     ]
+    lines += _further(preview.nodes[0])
     width = max(len(node.name) for node in preview.nodes)
     lines += [
         f"  {node.name.ljust(width)}  {node.role.value.ljust(8)}  {_count(node.cpus, 'CPU')}, {node.memory_mib} MB"
@@ -180,7 +182,13 @@ def _node_json(node: NodeView) -> dict[str, Any]:
         "cpus": node.cpus,
         "memory_mib": node.memory_mib,
         "host": node.host or None,
+        "networks": dict(node.networks),
     }
+
+
+def _further(frontend: NodeView | None) -> list[str]:
+    """A line for each further network: the frontend's address; computes have those after it."""
+    return [f"network {name}: from {address}" for name, address in frontend.networks.items()] if frontend else []
 
 
 def _size(nodes: Sequence[NodeView]) -> str:

@@ -32,6 +32,7 @@ from pragma_boot.model import (
     ImageName,
     InUse,
     NodeAllocation,
+    NodeSpec,
     Plan,
     ProgressSink,
     Role,
@@ -103,8 +104,13 @@ def preview(site: Site, request: BootRequest) -> Preview:
         plan.image,
         identity.fqdn,
         str(identity.address),
-        tuple(NodeView(node.name, node.role, "planned", "", node.cpus, node.memory_mib, "") for node in plan.nodes),
+        tuple(_planned(plan, index, node) for index, node in enumerate(plan.nodes)),
     )
+
+
+def _planned(plan: Plan, index: int, node: NodeSpec) -> NodeView:
+    networks = {extra.name: str(extra.address(index)) for extra in plan.extra}
+    return NodeView(node.name, node.role, "planned", "", node.cpus, node.memory_mib, "", networks)
 
 
 def _look(site: Site, request: BootRequest) -> Image:

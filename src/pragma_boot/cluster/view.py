@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from pragma_boot.cluster.site import Site
 from pragma_boot.cluster.store import Record
 from pragma_boot.errors import ClusterError, ClusterNotFoundError
 from pragma_boot.model import (
     PRIVATE,
+    PUBLIC,
     ClusterName,
     ClusterState,
     NodeName,
@@ -25,7 +26,10 @@ _UNFINISHED = {ClusterState.PLANNED: "booting", ClusterState.ALLOCATED: "booting
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """One node. ip: the private address; host: where it runs; both empty when unknown."""
+    """One node. ip: the private address; host: where it runs; both empty when unknown.
+
+    networks: its address with the prefix length on each further network, by the network's name.
+    """
 
     name: str
     role: Role
@@ -34,6 +38,7 @@ class NodeView:
     cpus: int
     memory_mib: int
     host: str
+    networks: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,16 +130,16 @@ def _view(site: Site, name: ClusterName, record: Record | None, found: Mapping[N
 
 
 def _nodes(record: Record, found: Mapping[NodeName, NodeStatus]) -> tuple[NodeView, ...]:
-    addresses = {}
-    if record.allocation:
-        addresses = {node.name: str(node.nic(PRIVATE).address.ip) for node in record.allocation.nodes}
+    nics = {node.name: node.nics for node in record.allocation.nodes} if record.allocation else {}
     views = []
     for node in record.nodes:
         status = found.get(node.name)
         state = status.state.value if status else NodeState.MISSING.value
         host = status.host if status else ""
-        address = addresses.get(node.name, "")
-        views.append(NodeView(node.name, node.role, state, address, node.cpus, node.memory_mib, host))
+        known = {nic.network: nic.address for nic in nics.get(node.name, ())}
+        private = str(known[PRIVATE].ip) if known else ""
+        further = {name: str(address) for name, address in known.items() if name not in (PRIVATE, PUBLIC)}
+        views.append(NodeView(node.name, node.role, state, private, node.cpus, node.memory_mib, host, further))
     return tuple(views)
 
 
@@ -152,7 +157,7 @@ def _judge(record: Record, nodes: tuple[NodeView, ...], locked: bool) -> tuple[s
 
 
 def _with_state(node: NodeView, state: str) -> NodeView:
-    return NodeView(node.name, node.role, state, node.ip, node.cpus, node.memory_mib, node.host)
+    return replace(node, state=state)
 
 
 def _foreign(name: ClusterName, found: Mapping[NodeName, NodeStatus]) -> ClusterView:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fakes.cli import Pragma
-from fakes.site import FakeSite
+from fakes.site import FakeSite, cluster_view
 from pragma_boot.errors import CapacityError, NotAvailableError
 
 
@@ -128,3 +129,9 @@ def test_an_unknown_image_is_a_failure(pragma: Pragma) -> None:
     done = pragma("boot", "nosuch", "1")
     assert done.status == 1
     assert "'pragma list repository'" in done.err
+
+
+def test_further_networks_are_told_with_the_frontends_address(pragma: Pragma, site: FakeSite) -> None:
+    wide = cluster_view("vc1")
+    site.add(replace(wide, nodes=tuple(replace(node, networks={"lab": "10.103.0.1/28"}) for node in wide.nodes)))
+    assert pragma("start", "vc1").out.endswith("network lab: from 10.103.0.1/28\n")

@@ -65,7 +65,7 @@ def test_the_same_facts_as_json(pragma: Pragma, site: FakeSite) -> None:
     assert (only["name"], only["state"], only["fqdn"]) == ("vc1", "active", "vc1.example.org")
     assert only["nodes"][1] == {
         "name": "compute-0", "role": "compute", "state": "active", "ip": "10.1.255.254", "cpus": 2,
-        "memory_mib": 1024, "host": "local",
+        "memory_mib": 1024, "host": "local", "networks": {},
     }  # fmt: skip
 
 

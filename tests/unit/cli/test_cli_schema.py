@@ -35,7 +35,8 @@ def validate(kind: str, text: str) -> None:
     ],
 )
 def test_json_is_as_documented(pragma: Pragma, site: FakeSite, kind: str, line: str) -> None:
-    site.add(cluster_view("vc1"))
+    wide = cluster_view("vc1")
+    site.add(replace(wide, nodes=tuple(replace(node, networks={"lab": "10.103.0.1/28"}) for node in wide.nodes)))
     lost = cluster_view("lost", state="broken", note="its record is lost")
     site.add(replace(lost, fqdn="", public_ip="", created="", owner="", image=""))
     site.outcomes = (ImageOutcome(ImageName("a"), "fetched"), ImageOutcome(ImageName("b"), "failed", "why"))
