@@ -143,7 +143,7 @@ class Web:
         self.access = access or Access()
         self.patience = patience or Patience()
         self._ca_file, self._resolve = ca_file, resolve
-        self._pools: dict[str, PoolManager] = {}
+        self._pools: dict[tuple[str, bool], PoolManager] = {}
 
     def hasty(self, attempts: int = 1) -> Web:
         """The same client with little patience, for what a person waits for or the cache can answer, too."""
@@ -229,8 +229,10 @@ class Web:
         proxies = urllib.request.getproxies()
         bypassed = urllib.request.proxy_bypass(parts.netloc)
         proxy = "" if bypassed else proxies.get(parts.scheme) or proxies.get("all") or ""
-        if proxy not in self._pools:
-            context = self._context()
+        secure = "https" in (parts.scheme, urlsplit(proxy).scheme)
+        key = (proxy, secure)
+        if key not in self._pools:
+            context = self._context() if secure else None  # reading all authorities takes its time
             if proxy:
                 place, user = without_user(proxy if "://" in proxy else f"http://{proxy}")
                 if not place.startswith(("http://", "https://")):
@@ -238,10 +240,10 @@ class Web:
                         f"the proxy {place} is no http or https proxy", resolution="mend http_proxy or https_proxy"
                     )
                 words = make_headers(proxy_basic_auth=user) if user else None
-                self._pools[proxy] = urllib3.ProxyManager(place, proxy_headers=words, ssl_context=context, maxsize=8)
+                self._pools[key] = urllib3.ProxyManager(place, proxy_headers=words, ssl_context=context, maxsize=8)
             else:
-                self._pools[proxy] = urllib3.PoolManager(ssl_context=context, maxsize=8)
-        return self._pools[proxy]
+                self._pools[key] = urllib3.PoolManager(ssl_context=context, maxsize=8)
+        return self._pools[key]
 
     def _context(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
