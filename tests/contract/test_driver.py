@@ -13,7 +13,7 @@ import pytest
 
 from emulators.rocks.site import RocksSite
 from fakes.engine import CLUSTERS, LIBVIRT, EmptyDisks, engine_room, leases, plan
-from fakes.rocks import PAUSE, VERSIONS, rocks_settings
+from fakes.rocks import PAUSE, VERSIONS, QuickRocks, rocks_settings
 from pragma_boot.config.settings import ClusterSettings
 from pragma_boot.driver.base import Driver
 from pragma_boot.driver.kvm_rocks.driver import KvmRocksDriver
@@ -87,7 +87,7 @@ def on_rocks(folder: Path, version: str) -> Rig:
 
     def another(settings: ClusterSettings) -> Driver:
         found = rocks_settings(site, settings, containers=(only,), frontend=only)
-        return KvmRocksDriver(found, state, folder, PAUSE)
+        return KvmRocksDriver(found, state, folder, PAUSE, QuickRocks(site))
 
     return Rig(another, EmptyDisks(folder), state)
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from emulators.rocks.site import RocksSite
+from fakes.cluster_site import FakeDisks, go_on, settings
 from fakes.engine import CLUSTERS, EmptyDisks, leases, plan
+from fakes.repository import MemoryRepository
+from pragma_boot.cluster.site import Site
 from pragma_boot.config.settings import ClusterSettings, KvmRocksSettings
 from pragma_boot.driver.kvm_rocks.driver import KvmRocksDriver
 from pragma_boot.driver.kvm_rocks.hosts import Hosts
 from pragma_boot.driver.kvm_rocks.names import machine_of
 from pragma_boot.driver.kvm_rocks.transport import Rocks
 from pragma_boot.files import StateFolder
-from pragma_boot.model import Allocation, ClusterName, NodeState
+from pragma_boot.model import Allocation, ClusterName, Disk, LocalImage, NodeName, NodeState, Role
+from pragma_boot.run import Completed, run
 
 VERSIONS = ("6.2", "6.2u", "7.0")
 PAUSE = 0.01
@@ -32,6 +36,18 @@ def rocks_settings(
     return KvmRocksSettings(containers, frontend, (str(site.rocks),), (str(site.bin / "ssh"),), clusters)
 
 
+class QuickRocks(Rocks):
+    """The emulator within this process: the same answers, without the time that a program takes to start."""
+
+    def __init__(self, site: RocksSite) -> None:
+        super().__init__((str(site.rocks),))
+        self._site = site
+
+    def execute(self, words: Sequence[str], limit: float) -> Completed:
+        done = self._site.call(*words)
+        return Completed(done.status, done.out.encode(), done.err.encode())
+
+
 class RocksBench:
     """One site and one driver on it, with everything that is needed to look behind the driver."""
 
@@ -45,13 +61,13 @@ class RocksBench:
         self.scratch = folder / "scratch"
         self.scratch.mkdir()
         self.settings = rocks_settings(self.site, clusters)
-        self.rocks = Rocks(self.settings.rocks)
+        self.rocks: Rocks = QuickRocks(self.site)
         self.ssh = Hosts(self.settings.ssh)
 
     @property
     def driver(self) -> KvmRocksDriver:
         """As the next command would have it."""
-        return KvmRocksDriver(self.settings, self.state, self.scratch, PAUSE)
+        return KvmRocksDriver(self.settings, self.state, self.scratch, PAUSE, self.rocks)
 
     def allocate(self, cluster: str, computes: int = 1, number: int = 0, **more: int) -> Allocation:
         wanted = plan(cluster, computes, **more)
@@ -93,3 +109,30 @@ def with_settings(bench: RocksBench, **changes: object) -> RocksBench:
     """The same site for a driver with other settings of clusters."""
     bench.settings = replace(bench.settings, clusters=replace(bench.settings.clusters, **changes))
     return bench
+
+
+class OverlayDisks(FakeDisks):
+    """Disks that are real overlays, so that they can be sent; the guests in them are kept in memory."""
+
+    def clone(self, image: LocalImage, role: Role, cluster: str, node: NodeName) -> Disk:
+        made = super().clone(image, role, cluster, node)
+        source = EmptyDisks(self.root).image
+        run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", source.path, made.path])
+        return replace(made, backing=source)
+
+
+def rocks_site(folder: Path, emulated: RocksSite, rocks: Rocks | None = None, *, addresses: int = 4) -> Site:
+    """The cluster layer on an emulated site; opened again it finds what an earlier one left."""
+    chosen = settings(folder, addresses=addresses)
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    (folder / "disks").mkdir(exist_ok=True)
+    repository = MemoryRepository(folder / "images")
+    repository.offer("demo")
+    clusters = replace(chosen.clusters, cpu_overcommit=8)
+    driver = KvmRocksDriver(
+        rocks_settings(emulated, clusters), chosen.site.state, folder, PAUSE, rocks or QuickRocks(emulated)
+    )
+    disks = OverlayDisks(folder / "disks", go_on)
+    return Site(
+        replace(chosen, clusters=clusters), repository=lambda: repository, driver=lambda: driver, disks=lambda: disks
+    )

@@ -44,6 +44,7 @@ class KvmRocksDriver:
     """Promises in driver.base. Keeps nothing between two calls but its words for `rocks` and `ssh`.
 
     scratch: a folder for raw copies of images that are not raw. pause: seconds between two looks at what Rocks does.
+    rocks: the program, where it is not the settings' one.
     """
 
     info = DriverInfo(
@@ -55,12 +56,19 @@ class KvmRocksDriver:
         options=frozenset({"add-iface", "enable-ent"}),
     )
 
-    def __init__(self, settings: KvmRocksSettings, state: StateFolder, scratch: Path, pause: float = 1.0) -> None:
+    def __init__(
+        self,
+        settings: KvmRocksSettings,
+        state: StateFolder,
+        scratch: Path,
+        pause: float = 1.0,
+        rocks: Rocks | None = None,
+    ) -> None:
         self._settings = settings
         self._state = state
         self._scratch = scratch
         self._pause = pause
-        self._rocks = Rocks(settings.rocks)
+        self._rocks = rocks or Rocks(settings.rocks)
         self._ssh = Hosts(settings.ssh)
         self._notes = Notes(state)
 

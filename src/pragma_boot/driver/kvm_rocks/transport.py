@@ -79,13 +79,17 @@ class Rocks:
             raise DriverError(f"'rocks {words}' needs a host", resolution="report this as a bug of pragma_boot")
         return self._call(words, names, parameters or {}, CHANGE_LIMIT)
 
+    def execute(self, words: Sequence[str], limit: float) -> Completed:
+        """Run the program with *words*. Raises CommandError when it cannot be started or its time is over."""
+        argv = [*self._command, *(map(shlex.quote, words) if self._remote else words)]
+        return run_gently(argv, timeout=limit, env={"LC_ALL": "C"})
+
     def _call(self, words: str, names: Sequence[str], parameters: Parameters, limit: float) -> str:
         own = [words, *names, *(f"{key}={value}" for key, value in parameters.items())]
         if "" in own or any("\0" in word for word in own):
             raise DriverError(f"'rocks {words}' was given an empty word", resolution="report this as a bug")
-        argv = [*self._command, *(map(shlex.quote, own) if self._remote else own)]
         try:
-            done = run_gently(argv, timeout=limit, env={"LC_ALL": "C"})
+            done = self.execute(own, limit)
         except CommandError as error:
             raise DriverError(
                 f"'rocks {words}': {error.message}", details=error.details, resolution=error.resolution

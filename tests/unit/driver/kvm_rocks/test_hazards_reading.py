@@ -42,6 +42,7 @@ def test_02_a_value_with_blanks_stays_one_word(bench: RocksBench) -> None:
 
 def test_03_every_call_is_by_the_configured_path(bench: RocksBench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    bench.rocks = Rocks(bench.settings.rocks)
     bench.boot("vc", 1)
     assert bench.states("vc") == {"vc": NodeState.ACTIVE, "compute-0": NodeState.ACTIVE}
 
@@ -68,7 +69,7 @@ def test_05_each_failing_step_of_allocate_is_told(bench: RocksBench) -> None:
 def test_05_a_call_that_hangs_is_ended_in_order(bench: RocksBench) -> None:
     bench.site.faults({"match": "report version", "hang": 60})
     with pytest.raises(DriverError, match="did not finish within"):
-        bench.rocks.read("report version", limit=0.5)
+        Rocks(bench.settings.rocks).read("report version", limit=0.5)
 
 
 def test_05_reads_that_crash_are_repeated_and_changes_are_not(bench: RocksBench) -> None:

@@ -1,0 +1,211 @@
+"""Whole boots on an emulated site: everything that may break off, anywhere, leaves nothing or is cleaned later."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from emulators.rocks.site import RocksSite
+from fakes.rocks import VERSIONS, QuickRocks, RocksBench, rocks_site
+from pragma_boot.cluster.boot import BootRequest, boot
+from pragma_boot.cluster.stop import clean, shutdown, start
+from pragma_boot.cluster.view import clusters
+from pragma_boot.driver.kvm_rocks.note import Notes
+from pragma_boot.errors import CapacityError, PragmaError
+from pragma_boot.model import ClusterName, ImageName
+from pragma_boot.run import Completed
+
+VC = ClusterName("vc")
+REQUEST = BootRequest(ImageName("demo"), 3, VC, wait=0)
+STEPS = (
+    "checked", "vlan fiji", "frontend node", "frontend addresses", "frontend", "public", "route", "actions",
+    "vlan vm-container-0-0", "compute 0", "compute 0 actions", "vlan vm-container-0-1", "compute 1",
+    "compute 1 actions", "synced",
+)  # fmt: skip
+"""Of `add cluster` with two computes."""
+
+
+@pytest.fixture
+def emulated(tmp_path: Path) -> RocksSite:
+    return RocksSite.create(tmp_path / "site")
+
+
+class Counting(QuickRocks):
+    """Counts calls, and lets something happen before or after the one of that number."""
+
+    def __init__(
+        self, site: RocksSite, at: int = -1, act: Callable[[], Completed | None] = lambda: None, *, after: bool = False
+    ) -> None:
+        super().__init__(site)
+        self.at, self.act, self.after, self.made = at, act, after, list[str]()
+
+    def execute(self, words: Sequence[str], limit: float) -> Completed:
+        mine = len(self.made) == self.at
+        self.made.append(words[0])
+        if mine and not self.after:
+            return self.act() or super().execute(words, limit)
+        done = super().execute(words, limit)
+        return (self.act() if mine else None) or done
+
+
+def calls_of_a_boot(folder: Path) -> list[str]:
+    site = RocksSite.create(folder / "count")
+    rocks = Counting(site)
+    boot(rocks_site(folder / "counted", site, rocks), REQUEST)
+    return rocks.made
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_cluster_boots_lists_stops_starts_and_goes(tmp_path: Path, version: str) -> None:
+    emulated = RocksSite.create(tmp_path / "site", version)
+    before = emulated.inventory()
+    site = rocks_site(tmp_path / "here", emulated)
+    view = boot(site, REQUEST)
+    assert [(node.name, node.state, node.ip, node.cpus) for node in view.nodes] == [
+        ("vc", "active", "10.1.1.1", 1),
+        ("compute-0", "active", "10.1.255.254", 2),
+        ("compute-1", "active", "10.1.255.253", 1),
+    ]
+    shutdown(site, VC)
+    assert [view.state for view in clusters(site)] == ["shutdown"]
+    start(site, VC, wait=0)
+    assert [view.state for view in clusters(site)] == ["active"]
+    shutdown(site, VC)
+    clean(site, VC)
+    assert (clusters(site), emulated.inventory()) == ((), before)
+    assert (emulated.state().blanks, emulated.state().installed) == ([], [])
+
+
+def failing(site: RocksSite, number: int) -> list[str]:
+    """Let the call of that number fail; what is left of a boot on which that happens."""
+    before = site.inventory()
+    rocks = Counting(site, number, lambda: Completed(1, b"Error: injected\n{host}\n", b""))
+    mine = rocks_site(site.folder.parent / f"at-{number}", site, rocks)
+    try:
+        boot(mine, REQUEST)
+    except PragmaError as error:
+        assert error.resolution, error.message
+    else:  # the look at the cluster that boots
+        shutdown(mine, VC)
+        clean(mine, VC)
+    return [*(line for line in site.inventory() if line not in before), *(view.name for view in clusters(mine))]
+
+
+def test_every_call_of_a_boot_may_fail_and_nothing_is_left(tmp_path: Path, emulated: RocksSite) -> None:
+    count = len(calls_of_a_boot(tmp_path))
+    assert count > 20
+    assert {number: left for number in range(count) if (left := failing(emulated, number))} == {}
+
+
+@pytest.mark.parametrize("effect", [
+    {"rc": 1, "stdout": "Error: late\n{host}\n", "when": "after"}, {"rc": 1, "stderr": "Traceback (most\nLate: no\n"},
+    {"lie_ok": True}, {"db_down": True}, {"libvirt_down": ["vm-container-0-0", "fiji"]}, {"noise": "libvirt: x\n"},
+    {"stray": "vm-container-0-2: down\n"}, {"shuffle_rows": 7}, {"empty": True},
+], ids="-".join)  # fmt: skip
+@pytest.mark.parametrize("words", ["add cluster", "set host", "list", "start host vm"])
+def test_every_kind_of_fault_leaves_nothing_or_an_exact_report(
+    tmp_path: Path, emulated: RocksSite, words: str, effect: dict[str, object]
+) -> None:
+    before = emulated.inventory()
+    site = rocks_site(tmp_path / "here", emulated)
+    emulated.faults({"match": f"^{words}", **effect, "times": 2})
+    try:
+        boot(site, REQUEST)
+    except PragmaError as error:
+        assert error.resolution
+    emulated.faults()
+    for view in clusters(site):
+        shutdown(site, ClusterName(view.name))
+        clean(site, ClusterName(view.name))
+    assert emulated.inventory() == before
+    assert list(Notes(site.settings.site.state).clusters()) == []
+
+
+@pytest.mark.parametrize("effect", ["abort_at", "crash_at"])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_half_done_add_cluster_is_removed_with_its_vlan_rows(
+    tmp_path: Path, emulated: RocksSite, step: str, effect: str
+) -> None:
+    emulated.run("add", "host", "interface", "vm-container-0-2", "vlan77", "vlan=77")  # somebody's, and stale
+    before = emulated.inventory()
+    site = rocks_site(tmp_path / "here", emulated)
+    emulated.faults({"match": "^add cluster", effect: step})
+    with pytest.raises(PragmaError, match="add cluster"):
+        boot(site, REQUEST)
+    assert (emulated.inventory(), clusters(site)) == (before, ())
+
+
+def _killed(site: RocksSite, folder: Path, number: int, after: bool) -> None:
+    rocks = Counting(site, number, lambda: os.kill(os.getpid(), signal.SIGKILL), after=after)
+    boot(rocks_site(folder, site, rocks), REQUEST)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_killed_at_any_call_it_is_cleaned_and_hinders_nobody(tmp_path: Path, emulated: RocksSite, after: bool) -> None:
+    words = calls_of_a_boot(tmp_path)
+    before = emulated.inventory()
+    fork = multiprocessing.get_context("fork")
+    left = {}
+    changing = [number for number, word in enumerate(words) if not word.startswith(("list", "report", "dump"))]
+    for number in changing:
+        folder = tmp_path / f"killed-{number}"
+        child = fork.Process(target=_killed, args=(emulated, folder, number, after))
+        child.start()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
+        site = rocks_site(folder, emulated)
+        assert [view.state for view in clusters(site)] == ["broken"]
+        clean(site, VC)
+        if lines := [line for line in emulated.inventory() if line not in before]:
+            left[number, words[number]] = lines
+    assert left == {}
+    boot(site, REQUEST)
+
+
+def _one_of_many(site: RocksSite, folder: Path, number: int, answers: multiprocessing.Queue[str]) -> None:
+    try:
+        boot(rocks_site(folder, site), BootRequest(ImageName("demo"), 2, ClusterName(f"many-{number}"), wait=0))
+        answers.put("")
+    except CapacityError as error:
+        answers.put(error.message)
+
+
+def test_eight_boots_at_once_on_four_addresses(tmp_path: Path, emulated: RocksSite) -> None:
+    fork = multiprocessing.get_context("fork")
+    answers: multiprocessing.Queue[str] = fork.Queue()
+    folder = tmp_path / "here"
+    rocks_site(folder, emulated)
+    children = [fork.Process(target=_one_of_many, args=(emulated, folder, number, answers)) for number in range(8)]
+    for child in children:
+        child.start()
+    told = [answers.get(timeout=240) for _ in children]
+    for child in children:
+        child.join()
+    assert sorted(map(bool, told)) == [False] * 4 + [True] * 4
+    assert all("public addresses of the site are in use" in text for text in told if text)
+    state = emulated.state()
+    machines = {node.id for node in state.nodes if node.vm}
+    rows = [row for row in state.interfaces if row.node in machines]
+    for what in ([row.mac for row in rows], [row.ip for row in rows if row.ip]):
+        assert max(Counter(what).values()) == 1
+    vlans = {row.vlan for row in rows if row.vlan}
+    assert len(vlans) == 4
+    assert {state for found in state.domains.values() for state in found.values()} == {"active"}
+
+
+def test_the_calls_do_not_grow_with_the_nodes_but_for_their_starts(tmp_path: Path) -> None:
+    counts = {}
+    for computes in (1, 5):
+        bench = RocksBench(tmp_path / str(computes))
+        bench.rocks = counting = Counting(bench.site)
+        bench.boot("vc", computes)
+        bench.remove("vc")
+        counts[computes] = Counter(counting.made)
+    more = {words: counts[5][words] - counts[1][words] for words in counts[5] if counts[5][words] != counts[1][words]}
+    assert more == {"start host vm": 4}
