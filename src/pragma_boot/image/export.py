@@ -23,7 +23,7 @@ _SOCKET_LIMIT = 107  # bytes of a socket's path, unix(7)
 
 def available() -> bool:
     """Whether this machine can export disks at all."""
-    return Path("/dev/fuse").exists() and which("qemu-storage-daemon") is not None
+    return os.access("/dev/fuse", os.R_OK | os.W_OK) and which("qemu-storage-daemon") is not None
 
 
 @contextlib.contextmanager
