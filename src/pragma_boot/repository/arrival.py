@@ -130,12 +130,12 @@ class Meter:
         self._reported = 0.0
         self._lock = threading.Lock()
 
-    def at(self, file: str, done: int, total: int | None) -> None:
-        """*done* bytes of *file* are here; *total* is its size, if known."""
+    def at(self, file: str, done: int, total: int | None, *, quiet: bool = False) -> None:
+        """*done* bytes of *file* are here; *total* is its size, if known. quiet: that is no news to anybody."""
         with self._lock:
             self._done[file], self._totals[file] = done, total
             ended = done == total
-            if not ended and time.monotonic() - self._reported < _REPORT:
+            if quiet or (not ended and time.monotonic() - self._reported < _REPORT):
                 return
             self._reported = time.monotonic()
             self.tell()

@@ -142,7 +142,7 @@ class _Task:
         if self._arrival:
             self._arrival.begin(self._item.target, record.size)
         if self._meter:
-            self._meter.at(self._item.url, record.size, record.size)
+            self._meter.at(self._item.url, record.size, record.size, quiet=True)
         return Done(record, changed=False)
 
     # ----------------------------------------------------------------------------------------------------- attempts

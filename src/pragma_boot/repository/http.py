@@ -6,6 +6,7 @@ What is here and right is used without asking the server, so that a boot needs n
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -46,6 +47,7 @@ from pragma_boot.repository.web import Access, Web
 
 _log = logging.getLogger(__name__)
 
+_NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)
 _FEW = 3
 """Attempts at small objects that somebody waits for."""
 
@@ -69,6 +71,10 @@ class HttpRepository:
             self._refresh(hasty=1)
         except TransientError as error:
             return self._old(error)
+        except PragmaError as error:
+            if not (isinstance(error.__cause__, OSError) and error.__cause__.errno in _NOT_OURS):
+                raise
+            return self._offered()  # whoever may not write here may still look
         return self._kept()
 
     def _refresh(self, *, hasty: int = 0) -> None:
@@ -234,7 +240,7 @@ class HttpRepository:
             self.fetch(image, progress)
             return True
         with files.lock(self._disks.lock(image.name)):
-            news |= self._transfer(self._all_parts(image), image.name, no_progress)
+            news |= self._transfer(self._all_parts(image), image.name, progress)
         if self.cached(image) is None:
             self.fetch(image, progress)
         return news

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 HEAVY = {
-    "asyncio", "cryptography", "guestfs", "httpx", "inotify_simple", "libvirt", "lxml", "rich", "sqlite3", "ssl",
+    "asyncio", "cryptography", "guestfs", "urllib3", "inotify_simple", "libvirt", "lxml", "rich", "sqlite3", "ssl",
     "tempfile", "urllib.request", "xml.sax",
 }  # fmt: skip
 SCRIPT = """

@@ -12,6 +12,7 @@ from pragma_boot.model import LocalImage, Progress, Role, image_name
 from pragma_boot.repository.http import HttpRepository
 from pragma_boot.repository.patience import StatusError, TransientError
 from pragma_boot.repository.web import Web
+from pragma_boot.run import run, which
 
 DEMO = image_name("demo")
 
@@ -66,6 +67,28 @@ def test_without_any_catalog_an_unreachable_server_is_an_error(
     with pytest.raises(TransientError, match="cannot be reached") as caught:
         repository.catalog()
     assert "http_proxy" in (caught.value.resolution or "")
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not which("mount"), reason="mounts a file system that cannot be written")
+def test_whoever_may_not_write_still_sees_the_list(publisher: Publisher, repository: HttpRepository) -> None:
+    publisher.offer("demo")
+    copy = publisher.settings.directory
+    copy.mkdir()
+    run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", copy])
+    try:
+        assert [entry.name for entry in repository.catalog().entries] == ["demo"]
+    finally:
+        run(["umount", copy])
+
+
+def test_sync_shows_the_progress_of_what_changed_alone(publisher: Publisher, repository: HttpRepository) -> None:
+    for name in ("demo", "plain"):
+        publisher.offer(name, document(), disk_img=DISK)
+    repository.sync()
+    publisher.put("demo/disk.img", DISK[::-1])
+    reports: list[Progress] = []
+    repository.sync(progress=reports.append)
+    assert {report.subject for report in reports} == {"demo"}
 
 
 def test_a_new_catalog_is_seen_at_once(publisher: Publisher, repository: HttpRepository) -> None:
