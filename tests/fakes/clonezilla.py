@@ -57,21 +57,28 @@ class Part:
 
 @dataclass
 class Saver:
-    """Makes a disk of parts in *folder* and saves it the way Clonezilla's ocs-sr does, as device *name*."""
+    """Makes a disk of parts in *folder* and saves it the way Clonezilla's ocs-sr does, as device *name*.
+
+    existing: a disk that is there already, with just these parts.
+    """
 
     folder: Path
     parts: Sequence[Part]
     label: str = "dos"
     size: int = 0
     name: str = "vda"
+    existing: Path | None = None
     disk: Path = field(init=False)
     image: Path = field(init=False)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.disk = self.folder / "disk.raw"
+        self.disk = self.existing or self.folder / "disk.raw"
         self.image = self.folder / "image"
         self.image.mkdir()
+        if self.existing:
+            self._locate()
+            return
         types = [part.type for part in self.parts]
         primary = self.parts[: types.index("5") + 1] if "5" in types else self.parts
         size = self.size or sum(part.size for part in primary) + 8

@@ -83,7 +83,7 @@ class ClonezillaRepository:
             about = "; ".join(filter(None, (error.message, error.details)))
             return replace(here, warnings=(*here.warnings, f"only the images that are here are listed: {about}"))
         gone = [entry.name for entry in here.entries if entry.name not in offered]
-        warnings = [f"image {name} is offered no more; 'pragma sync repository prune=yes' removes it" for name in gone]
+        warnings = [f"image {name} is offered no more; 'pragma sync repository --prune' removes it" for name in gone]
         further = [CatalogEntry(name, self._document(name), 0) for name in offered if not here.find(name)]
         return Catalog((*here.entries, *further), (*here.warnings, *warnings))
 
