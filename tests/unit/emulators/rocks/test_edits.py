@@ -146,7 +146,8 @@ def test_actions_can_be_set_and_taken_away(cluster: RocksSite) -> None:
 @pytest.mark.parametrize(
     "words",
     ["set host boot action=os", "set host cpus 3", "set host runaction os", "remove host",
-     "remove host interface vlan4", "set host vm nas nas=none", "remove host vm nas", "remove cluster", "set host interface vlan eth0 4"],
+     "remove host interface vlan4", "set host vm nas nas=none", "remove host vm nas", "remove cluster",
+     "set host interface vlan eth0 4"],
 )  # fmt: skip
 def test_changes_need_a_host(cluster: RocksSite, words: str) -> None:
     assert "must supply" in _first_line(cluster, *words.split())
@@ -158,3 +159,10 @@ def test_a_vm_can_be_moved(cluster: RocksSite) -> None:
         "3",
         "vm-container-0-2",
     ]
+
+
+def test_attributes_belong_to_their_host(cluster: RocksSite) -> None:
+    assert cluster.call("set host attr", "myvc", "attr=owner", "value=pragma").status == 0
+    assert cluster.call("report host attr", "myvc", "attr=owner").out == "pragma\n"
+    assert cluster.call("report host attr", "vm-myvc-0", "attr=owner").out == ""
+    assert "must supply" in _first_line(cluster, "set host attr", "attr=owner", "value=pragma")
