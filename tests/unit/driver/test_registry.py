@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fakes.engine import CLUSTERS, LIBVIRT
-from pragma_boot.config.settings import RepositorySettings, Settings, SiteSettings
+from pragma_boot.config.settings import KvmRocksSettings, RepositorySettings, Settings, SiteSettings
 from pragma_boot.driver.registry import open_driver
 from pragma_boot.errors import NotAvailableError
 from pragma_boot.files import StateFolder
@@ -19,16 +19,23 @@ from pragma_boot.files import StateFolder
 def settings(driver: str, tmp_path: Path) -> Settings:
     repository = RepositorySettings("local", tmp_path, tmp_path / "vcdb.txt", tmp_path)
     site = SiteSettings(driver, tmp_path, tmp_path, StateFolder(tmp_path), repository)
-    return Settings(tmp_path, site, CLUSTERS, LIBVIRT if driver == "libvirt" else None)
+    rocks = KvmRocksSettings((), None, ("/opt/rocks/bin/rocks",), ("ssh",), CLUSTERS)
+    return Settings(
+        tmp_path,
+        site,
+        CLUSTERS,
+        libvirt=LIBVIRT if driver == "libvirt" else None,
+        kvm_rocks=rocks if driver == "kvm_rocks" else None,
+    )
 
 
-@pytest.mark.parametrize("name", ["libvirt", "memory"])
+@pytest.mark.parametrize("name", ["libvirt", "memory", "kvm_rocks"])
 def test_a_driver_is_opened_by_its_name_and_connects_to_nothing(name: str, tmp_path: Path) -> None:
     assert open_driver(settings(name, tmp_path)).info.name == name
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["kvm_rocks", "cloudstack", "nonsense"])
+@pytest.mark.parametrize("name", ["cloudstack", "nonsense"])
 def test_one_that_does_not_exist_yet_is_refused_clearly(name: str, tmp_path: Path) -> None:
     with pytest.raises(NotAvailableError) as caught:
         open_driver(settings(name, tmp_path))
