@@ -1,6 +1,6 @@
 """The contract of repositories: what `cluster` may ask of one, and what it may rely on afterwards.
 
-Implementations: `local` (and later http, cloudfront, clonezilla). Each passes tests/contract/test_repository.py.
+Implementations: `local`, `http`, `cloudfront`, `clonezilla`. Each passes tests/contract/test_repository.py.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pragma_boot.model import Catalog, Image, ImageName, LocalImage, ProgressSin
 
 @dataclass(frozen=True, slots=True)
 class ImageOutcome:
-    """What `sync` did for one image: one of `fetched`, `fresh`, `removed`, `failed`; *reason* when failed."""
+    """What was done for one image: one of `fetched`, `fresh`, `removed`, `failed`; *reason*: why it
+    failed, or what was removed."""
 
     name: ImageName
     outcome: str
@@ -40,7 +41,8 @@ class Repository(Protocol):
     def catalog(self) -> Catalog:
         """The names that are offered. Cheap; opens no image.
 
-        Lines that cannot be used are left out and told in `Catalog.warnings`.
+        Lines that cannot be used are left out and told in `Catalog.warnings`. A remote catalog is as of now, or else
+        as of last time, with a word about its age in `Catalog.notes`.
         Raises RepositoryError when the catalog itself cannot be read.
         """
 
@@ -60,7 +62,8 @@ class Repository(Protocol):
         """Make the image's disks ready on this machine; idempotent, and one process works while others wait.
 
         The originals of a repository are never changed. Nothing unfinished has a final name, whatever happens.
-        Raises ImageError (bad content) or PragmaError (disk full, no permission); then nothing is left behind.
+        Raises ImageError (bad content) or PragmaError (disk full, no permission); then nothing is left behind. Where a
+        server cannot be reached any more (RepositoryError), what has arrived is kept for the next attempt.
         """
 
     def sync(self, *, dry_run: bool = False, progress: ProgressSink = no_progress) -> SyncReport:

@@ -81,8 +81,7 @@ def _cluster(top: Path, entry: CatalogEntry, progress: ProgressSink) -> dict[str
     image = vc_in.load(entry.path, entry.name)
     disks = Disks(RepositorySettings("local", top, top / CATALOG, top), top)
     listed: dict[str, dict[str, Any]] = {}
-    for role in ROLES:
-        recipe = disks.recipe(image, role)
+    for recipe in dict.fromkeys(disks.recipe(image, role) for role in ROLES):
         size = _disk_size(top, image, recipe, progress)
         for number, part in enumerate(recipe.parts):
             told = _file(top, part, image.name, progress) | {"compression": recipe.packing.value}

@@ -146,13 +146,16 @@ class Place:
         self._beside(".part.json").unlink(missing_ok=True)
 
     def remove(self) -> bool:
-        """Remove the file and its state; says whether the file was there. Raises PragmaError."""
+        """Remove the file, its state and folders that are empty then; says whether it was there. Raises PragmaError."""
         try:
             existed = self.target.exists()
             self._beside(".json").unlink(missing_ok=True)
             self.target.unlink(missing_ok=True)
             self.drop_part()
             self.lock.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.lock.parent.rmdir()
+                self.target.parent.rmdir()
         except OSError as error:
             raise files.refused("remove", self.target, error) from error
         return existed

@@ -327,7 +327,8 @@ def _unreachable(url: str, error: Exception) -> PragmaError:
             details=cause.verify_message,
             resolution="give the authority's certificate as ca_file in repository_settings of site_conf.conf",
         )
-    return TransientError(f"{shown(url)} cannot be reached", details=log.masked(str(cause)), resolution=_REACH)
+    why = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
+    return TransientError(f"{shown(url)} cannot be reached", details=log.masked(why), resolution=_REACH)
 
 
 def _root(error: BaseException) -> BaseException:
