@@ -174,6 +174,24 @@ def test_a_leftover_is_replaced(store: DiskStore, plain: LocalImage) -> None:
         assert guest.read("/etc/hostname") == b"image\n"
 
 
+def test_backing_files_are_those_of_every_clusters_disks(store: DiskStore, plain: LocalImage) -> None:
+    assert store.backing_files() == frozenset()
+    for cluster in ("one", "two"):
+        store.clone(plain, Role.FRONTEND, cluster, NodeName(cluster))
+    store.delete("one")
+    assert store.backing_files() == {plain.frontend.path}
+
+
+def test_a_disk_whose_backing_file_cannot_be_told_is_an_error(
+    store: DiskStore, plain: LocalImage, tmp_path: Path
+) -> None:
+    disk = store.clone(plain, Role.FRONTEND, "one", NodeName("one"))
+    for content in (b"", bytes(100), b"QFI\xfb" + b"\xff" * 100):
+        disk.path.write_bytes(content)
+        with pytest.raises(GuestError, match="cannot be told which image"):
+            store.backing_files()
+
+
 def test_delete_removes_a_clusters_disks_and_may_be_repeated(store: DiskStore, plain: LocalImage) -> None:
     disk = store.clone(plain, Role.FRONTEND, "demo", NodeName("demo"))
     other = store.clone(plain, Role.FRONTEND, "other", NodeName("other"))
