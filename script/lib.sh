@@ -9,7 +9,8 @@ trap 'rm -f "$log"' EXIT
 packages='python3-venv libvirt-daemon-system python3-libvirt dnsmasq-base iptables iproute2 qemu-system-x86 qemu-utils
     e2fsprogs openssh-client mmdebstrap debian-archive-keyring grub-common'
 # And to test all of it.
-test_packages='python3-guestfs busybox-static libvirt-clients nftables util-linux nginx-light openssl xfsprogs fdisk zsh fish openvswitch-switch'
+test_packages='python3-guestfs busybox-static libvirt-clients nftables util-linux nginx-light openssl xfsprogs fdisk zsh fish
+    openvswitch-switch'
 
 say() {
     printf '%s\n' "$*" >&2
