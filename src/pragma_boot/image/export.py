@@ -112,11 +112,18 @@ def _connected(listener: socket.socket, process: subprocess.Popen[bytes]) -> soc
             )
 
 
+def unmount(folder: Path) -> None:
+    """Take away what a daemon that was killed left mounted in *folder*; no error when there is nothing."""
+    mounted = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace")
+    places = [fields[1] for fields in map(str.split, mounted.splitlines()) if fields[1].startswith(f"{folder}/")]
+    tool = ["umount", "-l"] if os.geteuid() == 0 else ["fusermount3", "-u", "-z"]
+    for place in places if which(tool[0]) else ():
+        run([*tool, place], check=False)
+
+
 def _tidy(files: Sequence[Path], monitor: Path) -> None:
     """Remove what the daemon leaves; one that had to be killed leaves its mounts behind, too."""
-    mounted = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace")
+    unmount(monitor.parent)
     for file in files:
-        if f" {file} " in mounted:
-            run(["umount", "-l", file], check=False)
         file.unlink(missing_ok=True)
     monitor.unlink(missing_ok=True)

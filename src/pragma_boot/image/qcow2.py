@@ -15,7 +15,7 @@ from pragma_boot.errors import GuestError, PragmaError
 from pragma_boot.files import make_folder, unfinished
 from pragma_boot.image.appliance import appliance
 from pragma_boot.image.base import Guest
-from pragma_boot.image.export import available, exports
+from pragma_boot.image.export import available, exports, unmount
 from pragma_boot.image.ext import ExtGuest
 from pragma_boot.image.extread import Known, Reader
 from pragma_boot.image.partition import Partition, disk_size
@@ -144,6 +144,7 @@ class FileDiskStore:
         for old in self._scratch.glob(f"{_SCRATCH}[0-9]*"):
             process = old.name.removeprefix(_SCRATCH).split("-")[0]
             if process.isdigit() and not Path("/proc", process).exists():
+                unmount(old)
                 shutil.rmtree(old, ignore_errors=True)
 
     def _folder(self, cluster: str) -> Path:
