@@ -44,11 +44,13 @@ def add_host_interface(call: Call) -> None:
     row = Interface(call.state.next_id(), node.id, iface)
     if _MAC.match(iface):
         row.device, row.mac = None, iface
+    number = row.id
     call.state.interfaces.append(row)
     for key in ("ip", "mac", "module", "name", "subnet", "vlan"):
         if key in call.params:
             call.step(key)
-            change(call.state, call.state.interfaces[-1], key, call.params[key])
+            row = next(other for other in call.state.interfaces if other.id == number)
+            change(call.state, row, key, call.params[key])
 
 
 def change(state: State, row: Interface, key: str, value: str | None) -> None:

@@ -106,6 +106,16 @@ def test_others_get_in_between_two_steps(site: RocksSite) -> None:
     assert macs.count("c6:ca:58:80:00:00") == 2
 
 
+def test_who_gets_in_between_does_not_get_what_is_not_his(site: RocksSite) -> None:
+    other = [str(site.rocks), "add host interface", "fiji", "eth8"]
+    site.faults({"match": "eth7", "at": "mac", "race": other})
+    assert site.call("add host interface", "fiji", "eth7", "mac=c6:ca:58:80:00:07").status == 0
+    assert [(row.device, row.mac) for row in site.state().interfaces][-2:] == [
+        ("eth7", "c6:ca:58:80:00:07"),
+        ("eth8", None),
+    ]
+
+
 def test_a_race_before_the_call_takes_what_was_free(site: RocksSite) -> None:
     thief = [str(site.rocks), "add cluster", "198.202.88.9", "0", "fe-name=thief", "cluster-naming=1", "vlan=7"]
     site.faults({"match": "^add cluster 198.202.88.60", "race": thief})
