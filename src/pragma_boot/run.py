@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -167,7 +167,9 @@ def background(
         _end(process, grace)
 
 
-def filtered(argv: Sequence[str | Path], pieces: Iterable[bytes], *, resolution: str | None = None) -> Iterator[bytes]:
+def filtered(
+    argv: Sequence[str | Path], pieces: Iterable[bytes], *, resolution: str | None = None
+) -> Generator[bytes, None, None]:
     """What a program writes that is given *pieces* as its input, in pieces of up to a MiB; it runs meanwhile.
 
     Nothing is kept: memory stays small whatever the amount. The program has ended when the iterator is closed.

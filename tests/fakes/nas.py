@@ -28,6 +28,10 @@ if words[1] == "get":
         sys.exit("cannot open '" + name + "': dataset does not exist")
     print(open(volume(name) + ".guid").read())
     print(os.path.getsize(volume(name)))
+elif words[1] == "list":
+    for found in sorted(os.listdir(volume(name))) if os.path.isdir(volume(name)) else []:
+        if not found.endswith(".guid"):
+            print(name + "/" + found)
 elif words[1] == "create":
     os.makedirs(os.path.dirname(volume(name)), exist_ok=True)
     with open(volume(name), "xb") as file:

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,42 @@ def test_output_may_go_through_a_file(tmp_path: Path) -> None:
     assert (done.stdout, (tmp_path / "out").read_bytes()) == (b"onetwo", b"onetwo")
     with pytest.raises(CommandError):
         run.run(["sh", "-c", "echo no; exit 3"], output=tmp_path / "out")
+
+
+def test_a_filter_takes_and_gives_pieces_of_any_amount() -> None:
+    pieces = (bytes([number % 256]) * 100_000 for number in range(100))
+    assert b"".join(run.filtered(["cat"], pieces)) == b"".join(bytes([n % 256]) * 100_000 for n in range(100))
+
+
+def test_a_filter_that_fails_shows_what_it_said() -> None:
+    with pytest.raises(CommandError) as caught:
+        list(run.filtered(["sh", "-c", "echo it is broken >&2; exit 3"], iter([b"x" * 1_000_000] * 10)))
+    assert "it is broken" in (caught.value.details or "")
+
+
+def test_a_fault_of_the_pieces_goes_through_a_filter() -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"some"
+        raise KeyError("more")
+
+    with pytest.raises(KeyError):
+        list(run.filtered(["cat"], pieces()))
+
+
+def test_a_filter_that_nobody_reads_any_more_ends() -> None:
+    output = run.filtered(["cat"], (b"x" * 1_000_000 for _ in range(10**6)))
+    assert next(output)
+    output.close()  # would hang
+
+
+def test_a_program_that_is_fed_tells_its_failure() -> None:
+    with run.feeding(["sh", "-c", "head -c 10 >/dev/null; echo full >&2; exit 1"]) as program:
+        with pytest.raises(CommandError, match="status 1") as caught:
+            for _ in range(1000):
+                program.write(b"x" * 100_000)
+        assert "full" in (caught.value.details or "")
+
+
+def test_a_program_that_is_left_half_fed_is_ended() -> None:
+    with run.feeding(["sh", "-c", "cat >/dev/null; sleep 60"]) as program:
+        program.write(b"x")

@@ -5,6 +5,7 @@ import pytest
 
 from fakes.repository import Folder
 from pragma_boot.errors import ConfigError
+from pragma_boot.repository.clonezilla.repository import ClonezillaRepository
 from pragma_boot.repository.http import HttpRepository
 from pragma_boot.repository.local import LocalRepository
 from pragma_boot.repository.registry import open_repository
@@ -24,6 +25,11 @@ def test_remote_classes_open_without_a_request(folder: Folder, tmp_path: Path) -
     for name in ("http", "cloudfront"):
         settings = replace(folder.settings, repository_class=name, others=others)
         assert isinstance(open_repository(settings, folder.locks), HttpRepository)
+
+
+def test_clonezilla_opens_without_a_request(folder: Folder) -> None:
+    settings = replace(folder.settings, repository_class="clonezilla", others={"repository_url": "http://127.0.0.1:1"})
+    assert isinstance(open_repository(settings, folder.locks), ClonezillaRepository)
 
 
 @pytest.mark.parametrize(("name", "hint"), [("locall", "did you mean 'local'"), ("ftp", "one of local, http")])

@@ -37,12 +37,14 @@ class Converter:
     cziso: Path | None = None
 
     def convert(self, item: Item, place: Place, folder: Path, subject: str, progress: ProgressSink) -> None:
-        """Restore *item* to *place*, in the image's *folder*; what is there under that name already is replaced.
+        """Restore *item* to *place*, in the image's *folder*, whose lock the caller holds.
 
         The place has its name only when the disk is complete. subject: whose progress is told.
         Raises ImageError (damaged, refused) or PragmaError (no space, the NAS or a server fails); nothing is left.
         """
         files.make_folder(folder)
+        for leftover in folder.glob(f"{files.UNFINISHED}*"):  # of a killed command: the lock is the caller's
+            leftover.unlink(missing_ok=True)
         if self.cziso and not item.is_folder:
             iso = self.remote.download(item, folder / item.name, subject, progress)
             progress(Progress("decompress", subject, "cziso restores it"))

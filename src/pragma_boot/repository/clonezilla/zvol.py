@@ -22,6 +22,7 @@ _log = logging.getLogger(__name__)
 _UNIT = 1024 * 1024  # volumes have whole MiB: any block size of ZFS divides them
 _GAP_LIMIT = 64 * 1024 * 1024  # zeros that are sent rather than another dd started
 _ZEROS = bytes(_UNIT)
+_UNFINISHED = ".unfinished-"
 _SSH = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20")
 _MEND = "see that root of this machine may log in there by ssh without a password and may run zfs"
 
@@ -53,6 +54,11 @@ class Nas:
             details=done.stderr.decode(errors="replace").strip()[-500:],
             resolution=_MEND,
         )
+
+    def unfinished(self, pool: str, name: str) -> list[str]:
+        """Volumes of *pool* that a killed command left half-way on their way to *name*. Raises CommandError."""
+        listed = self.run("zfs", "list", "-H", "-o", "name", "-t", "volume", "-d", "1", pool).text.split()
+        return [volume for volume in listed if volume.startswith(f"{pool}/{name}{_UNFINISHED}")]
 
     def destroy(self, volume: str) -> None:
         """Remove a volume. Raises CommandError when it is in use."""
@@ -106,6 +112,8 @@ class ZvolTarget:
 def new_volume(nas: Nas, place: VolumePlace, size: int) -> Iterator[ZvolTarget]:
     """Make a volume of at least *size* bytes; it gets its name when the block ends well, else it is gone.
 
+    The caller holds the image's lock: what a killed command left of the same volume is removed.
+
     Raises CommandError when the NAS refuses, RepositoryError when the name is taken.
     """
     final = f"{place.pool}/{place.name}"
@@ -114,7 +122,9 @@ def new_volume(nas: Nas, place: VolumePlace, size: int) -> Iterator[ZvolTarget]:
             f"the volume {final} is on {place.nas} already, and not known here",
             resolution=f"look what it is; then on {place.nas}: zfs destroy {final}, and repeat",
         )
-    temporary = f"{final}.unfinished-{os.getpid()}"
+    for leftover in nas.unfinished(place.pool, place.name):
+        nas.destroy(leftover)
+    temporary = f"{final}{_UNFINISHED}{os.getpid()}"
     nas.run("zfs", "create", "-s", "-V", str(-(-size // _UNIT) * _UNIT), temporary)
     target = ZvolTarget(nas, temporary)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -228,6 +229,23 @@ def test_a_disk_that_somebody_changed_is_restored_beside_it(publisher: FolderPub
     assert raw(again) == SMALL
 
 
+def test_what_a_killed_command_left_is_removed(publisher: FolderPublisher) -> None:
+    publisher.offer("demo")
+    left = files.make_folder(publisher.settings.directory / "demo") / f"{files.UNFINISHED}demo-frontend.qcow2.x"
+    left.write_bytes(b"half")
+    assert repository(publisher).sync().failed == ()
+    assert not left.exists()
+
+
+def test_two_at_once_restore_once(publisher: FolderPublisher) -> None:
+    publisher.offer("demo")
+    image = repository(publisher).describe(DEMO)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: repository(publisher).fetch(image), range(4)))
+    assert len({one.frontend for one in found}) == 1
+    assert len(list((publisher.settings.directory / "demo").glob("*.qcow2"))) == 1
+
+
 def test_a_file_that_is_not_ours_is_never_replaced(publisher: FolderPublisher) -> None:
     publisher.offer("demo")
     made = repository(publisher)
@@ -333,7 +351,7 @@ def test_cziso_restores_where_the_site_wants_it(fails: bool, tmp_path: Path) -> 
             disk = made.fetch(made.describe(DEMO)).frontend.path
             assert disk == folder / "demo-frontend.img"
             assert disk.read_bytes().startswith(b"by cziso")
-        assert not [path for path in folder.iterdir() if path.suffix == ".iso" or files.UNFINISHED in path.name]
+        assert not [path for path in folder.glob("*") if path.suffix == ".iso" or files.UNFINISHED in path.name]
 
 
 # -------------------------------------------------------------------------------------------------------------- places

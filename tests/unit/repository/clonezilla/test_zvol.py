@@ -100,6 +100,14 @@ def test_a_volume_that_somebody_else_made_is_never_taken(nas: FakeNas) -> None:
         pass
 
 
+def test_what_a_killed_command_left_is_removed(nas: FakeNas) -> None:
+    Nas("nas").run("zfs", "create", "-s", "-V", str(MIB), "tank/vms/demo-vol.unfinished-77")
+    Nas("nas").run("zfs", "create", "-s", "-V", str(MIB), "tank/vms/other-vol")
+    with new_volume(Nas("nas"), PLACE, MIB) as target:
+        target.finish()
+    assert sorted(nas.volumes()) == ["tank/vms/demo-vol", "tank/vms/other-vol"]
+
+
 def test_words_for_the_nas_are_quoted() -> None:
     argv = Nas("nas").argv("zfs", "destroy", "tank/a b;rm -rf /")
     assert argv[-2:] == ["nas", "zfs destroy 'tank/a b;rm -rf /'"]
