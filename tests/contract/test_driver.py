@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,17 @@ from pragma_boot.driver.libvirt.driver import LibvirtDriver
 from pragma_boot.driver.memory import MemoryDriver
 from pragma_boot.errors import CapacityError, DriverError
 from pragma_boot.files import StateFolder
-from pragma_boot.model import Allocation, ClusterName, HostCapacity, NodeName, NodeState, Plan, Progress, Role
+from pragma_boot.model import (
+    Allocation,
+    ClusterName,
+    ExtraNetwork,
+    HostCapacity,
+    NodeName,
+    NodeState,
+    Plan,
+    Progress,
+    Role,
+)
 
 A, B, C = ClusterName("drv-a"), ClusterName("drv-b"), ClusterName("drv-c")
 COMPUTE = NodeName("compute-0")
@@ -83,6 +94,7 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def on_rocks(folder: Path, version: str) -> Rig:
     """A site whose one container has all nodes."""
     site = RocksSite.create(folder / "site", version, containers=1)
+    site.call("add network", "openflow", "subnet=10.103.0.0", "netmask=255.255.255.240")
     state, only = StateFolder(folder / "state"), "vm-container-0-0"
 
     def another(settings: ClusterSettings) -> Driver:
@@ -170,6 +182,19 @@ def test_an_allocation_holds_what_was_leased_and_runs_nothing(rig: Rig) -> None:
     assert str(allocation.frontend.nic("public").gateway) == "198.51.100.1"
     assert str(allocation.computes[0].nics[0].gateway) == "10.1.1.1"
     assert ACTIVE not in rig.states(A).values()
+
+
+def test_every_node_is_on_the_further_networks_of_the_plan(rig: Rig) -> None:
+    driver = rig.open(replace(CLUSTERS, additional_interfaces={"openflow": "ovs"}))
+    if not driver.info.options >= {"add-iface", "enable-ent"}:
+        pytest.skip("this engine has no further networks")
+    openflow = ExtraNetwork("openflow", IPv4Network("10.103.0.0/28"), IPv4Address("10.103.0.3"), 1450)
+    wanted = replace(plan(A, 2), extra=(openflow,))
+    allocation = driver.allocate(wanted, leases(wanted))
+    nics = [node.nics[-1] for node in allocation.nodes]
+    assert {(nic.network, nic.mtu, nic.gateway) for nic in nics} == {("openflow", 1450, None)}
+    assert [str(nic.address) for nic in nics] == ["10.103.0.3/28", "10.103.0.4/28", "10.103.0.5/28"]
+    assert len({nic.mac for node in allocation.nodes for nic in node.nics}) == 7
 
 
 def test_an_allocated_cluster_is_seen_and_holds_its_vlan(rig: Rig) -> None:

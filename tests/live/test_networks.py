@@ -17,6 +17,7 @@ BLOCK = "10.103.0.0/24"
 A_ENT, B_ENT, B_COMPUTE_ENT = "10.103.0.1", "10.103.0.2", "10.103.0.3"
 B_PLAIN = "10.104.0.3"
 VLAN, MTU = 100, 1450
+NOWHERE = {"bridge": "ovs-none", "type": "openvswitch"}
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,16 @@ def linux_bridge(name: str) -> Iterator[str]:
         subprocess.run(["ip", "link", "del", name], check=True)
 
 
+@contextmanager
+def without_database(site: LiveSite) -> Iterator[None]:
+    """The site as it is when its database was lost."""
+    kept = site.state.database.rename(site.root / "kept.db")
+    try:
+        yield
+    finally:
+        kept.replace(site.state.database)
+
+
 @pytest.fixture(scope="module")
 def world(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with ExitStack() as stack:
@@ -63,7 +74,7 @@ def world(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worl
         plain = stack.enter_context(linux_bridge(f"br-{site.prefix}"))
         openflow = {"bridge": switch.name, "type": "openvswitch", "vlan": VLAN, "mtu": MTU, "cidr": BLOCK}
         site.configure(
-            additional_interfaces={"openflow": openflow, "plain": plain},
+            additional_interfaces={"openflow": openflow, "plain": plain, "nowhere": NOWHERE},
             ent={"subnet_name": "openflow", "interface_name": "ovs"},
         )
         made = World(site, switch)
@@ -125,10 +136,17 @@ def test_the_switch_sees_tagged_ports(world: World) -> None:
 
 
 def test_an_address_that_is_held_is_refused_and_a_free_one_is_named(world: World) -> None:
-    ran = world.site.pragma("boot", "tiny", "0", f"add-iface=openflow:{A_ENT}/24", "dry-run=yes")
+    wish = f"add-iface=openflow:{A_ENT}/24"
+    ran = world.site.pragma("boot", "tiny", "0", wish, "dry-run=yes")
     assert ran.status == 1
     assert "10.103.0.4/24" in ran.err
+    with without_database(world.site):  # libvirt's domains tell, too
+        assert "10.103.0.4/24" in world.site.pragma("boot", "tiny", "0", wish, "dry-run=yes").err
 
 
-def test_check_site_misses_a_bridge_that_is_gone(world: World) -> None:
-    world.site.pragma("check", "site").ok()
+def test_a_bridge_that_is_missing_hinders_only_who_wants_it(world: World) -> None:
+    assert "Open vSwitch has no bridge ovs-none" in world.site.pragma("check", "site").out
+    ran = world.site.pragma("boot", "tiny", "0", "add-iface=nowhere:10.105.0.1/24", "dry-run=yes")
+    assert ran.status == 1
+    assert "ovs-vsctl add-br ovs-none" in ran.err
+    world.site.pragma("boot", "tiny", "0", "add-iface=openflow", "dry-run=yes").ok()
