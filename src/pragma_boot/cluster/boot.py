@@ -19,9 +19,9 @@ from pragma_boot.cluster import further, naming, undo, waiting
 from pragma_boot.cluster.plan import Sizes, check_architecture, check_private, check_volumes, make_plan
 from pragma_boot.cluster.site import Site
 from pragma_boot.cluster.store import exists
-from pragma_boot.cluster.view import ClusterView, NodeView, cluster
+from pragma_boot.cluster.view import ClusterView, NodeView, as_started, cluster
 from pragma_boot.driver.placing import place
-from pragma_boot.errors import ClusterExistsError, NotAvailableError, PragmaError
+from pragma_boot.errors import ClusterExistsError, DriverError, NotAvailableError, PragmaError
 from pragma_boot.model import (
     Allocation,
     Capacity,
@@ -91,7 +91,7 @@ def boot(site: Site, request: BootRequest, progress: ProgressSink = no_progress)
         except BaseException as error:
             _give_up(site, request, steps, error)
             raise
-        return cluster(site, allocation.cluster)
+        return _looked_at(site, allocation)
 
 
 def preview(site: Site, request: BootRequest) -> Preview:
@@ -186,6 +186,15 @@ def _make(
     if limit:
         watch.until_ready(limit, progress)
     site.store.record_state(name, ClusterState.RUNNING)
+
+
+def _looked_at(site: Site, allocation: Allocation) -> ClusterView:
+    """The cluster as its engine tells; as it was started when the engine cannot be asked just now: it stands."""
+    try:
+        return cluster(site, allocation.cluster)
+    except DriverError as error:
+        _log.warning("cannot look at the new cluster: %s", error.message)
+        return as_started(site, allocation)
 
 
 def _give_up(site: Site, request: BootRequest, steps: undo.Undo, error: BaseException) -> None:

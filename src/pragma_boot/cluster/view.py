@@ -74,6 +74,15 @@ def cluster(site: Site, name: ClusterName) -> ClusterView:
     return _view(site, name, record, found)
 
 
+def as_started(site: Site, allocation: Allocation) -> ClusterView:
+    """A cluster whose nodes have all just been started, without asking the engine."""
+    found = {
+        node.name: NodeStatus(node.name, node.role, NodeState.ACTIVE, node.host, allocation.public_ip, allocation.image)
+        for node in allocation.nodes
+    }
+    return _view(site, allocation.cluster, site.store.get(allocation.cluster), found)
+
+
 def resolve(site: Site, text: str, *, gone: bool = False) -> ClusterName:
     """The cluster that *text* means: its name; else its image's, if exactly one cluster runs that image.
 

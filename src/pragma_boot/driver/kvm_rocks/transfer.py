@@ -27,12 +27,15 @@ from pragma_boot.model import Disk, LocalDisk, NodeName
 _log = logging.getLogger(__name__)
 
 _RECEIVE = f"""
-umask 077
 tidy() {{ for path; do rm -f -- "$path.unfinished" "$path.unfinished.log"; done; }}
 fail() {{ echo "$1" >&2; exit 3; }}
 trap 'tidy "$@"' EXIT
 for path; do
-    mkdir -p -- "$(dirname -- "$path")" && rm -f -- "$path" && : >"$path.unfinished" || exit 3
+    mkdir -p -- "$(dirname -- "$path")" || exit 3  # QEMU may run as a user of its own: it must get through
+done
+umask 077
+for path; do
+    rm -f -- "$path" && : >"$path.unfinished" || exit 3
 done
 while read -r order one two; do
     case $order in

@@ -91,7 +91,7 @@ def failing(site: RocksSite, number: int) -> list[str]:
         boot(mine, REQUEST)
     except PragmaError as error:
         assert error.resolution, error.message
-    else:  # the look at the cluster that boots
+    else:  # the last look at a cluster that stands
         shutdown(mine, VC)
         clean(mine, VC)
     return [*(line for line in site.inventory() if line not in before), *(view.name for view in clusters(mine))]

@@ -1,0 +1,71 @@
+"""Clusters of real virtual machines through the driver kvm_rocks: Rocks is emulated, what it starts is not."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from emulators.rocks.site import RocksSite
+from live.site import LiveSite
+
+COMPUTES = 2
+
+
+def on_rocks(site: LiveSite) -> RocksSite:
+    """Have *site* run its clusters on an emulated Rocks; its public network stays the same."""
+    emulated = RocksSite.create(site.root / "rocks", "7.0", containers=2)
+    with emulated.change() as state:
+        state.options.libvirt = {"uri": "qemu:///system", "prefix": site.prefix, "public": site.prefix}
+        state.options.scale = 1
+    hosts = list(site.network.hosts())
+    driver = {
+        "public_ips": [f"{hosts[9]}-{hosts[40]}"],
+        "netmask": str(site.network.netmask),
+        "gw": str(hosts[0]),
+        "dns": "192.0.2.53",
+        "vlans": list(range(22, 40)),
+        "rocks": str(emulated.rocks),
+        "ssh": str(emulated.bin / "ssh"),
+        "cpus_per_node": 1,
+        "cpu_overcommit": 16,
+        "memory": 256,
+        "shutdown_grace": 30,
+    }
+    (site.etc / "kvm_rocks.conf").write_text("".join(f"{key} = {value!r}\n" for key, value in driver.items()))
+    conf = site.etc / "site_conf.conf"
+    conf.write_text(conf.read_text().replace('site_ve_driver = "libvirt"', 'site_ve_driver = "kvm_rocks"'))
+    return emulated
+
+
+def answer(site: LiveSite, *node: str, command: str, seconds: float = 240) -> str:
+    """What a command on a node says, once it goes well: computes may still be booting."""
+    deadline = time.monotonic() + seconds
+    while True:
+        ran = site.pragma("ssh", *node, "--", command)
+        if ran.status == 0:
+            return ran.out
+        assert time.monotonic() < deadline, f"{ran.out}\n{ran.err}"
+        time.sleep(1)
+
+
+def test_a_cluster_boots_works_stops_starts_and_goes(site: LiveSite, tmp_path: Path) -> None:
+    emulated = on_rocks(site)
+    before = emulated.inventory()
+    name = site.name("r")
+    site.pragma("check", "site").ok()
+    site.pragma("boot", "tiny", str(COMPUTES), f"name={name}", "wait=240").ok()
+    (found,) = json.loads(site.pragma("list", "cluster", "--json").ok().out)["clusters"]
+    assert (found["state"], len(found["nodes"])) == ("active", 1 + COMPUTES)
+    for number in range(COMPUTES):
+        said = answer(site, name, f"compute-{number}", command="hostname").strip()
+        assert said.split(".")[0] == f"compute-{number}"
+    assert site.pragma("clean", name).status == 1, "it is active"
+    site.pragma("shutdown", name).ok()
+    site.pragma("start", name, "wait=240").ok()
+    answer(site, name, command="true")
+    site.pragma("shutdown", name).ok()
+    site.pragma("clean", name).ok()
+    assert emulated.inventory() == before
+    assert (emulated.state().blanks, emulated.state().installed) == ([], [])
+    emulated.clear()
