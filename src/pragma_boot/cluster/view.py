@@ -12,6 +12,7 @@ from pragma_boot.errors import ClusterError, ClusterNotFoundError
 from pragma_boot.model import (
     PRIVATE,
     PUBLIC,
+    Allocation,
     ClusterName,
     ClusterState,
     NodeName,
