@@ -26,6 +26,7 @@ from pragma_boot.repository.clonezilla.table import (
 DISK_LIMIT = 64 * 1024**4
 """The largest disk that is restored, bytes."""
 
+_MBR_LIMIT = 2**32  # sectors
 _DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PARTED_SIZE = re.compile(r"^Disk [^\n:]+: (\d{1,15})s$", re.MULTILINE)
 _PARTED_SECTOR = re.compile(r"^Sector size \(logical/physical\): (\d+)B/", re.MULTILINE)
@@ -141,6 +142,7 @@ class _Reader:
         boot = self._optional(f"{name}-mbr", SECTOR)
         if len(boot) < 446:
             raise self._refused(f"{name}-mbr is missing or cut")
+        self._check_mbr(dump.partitions)
         records = {one.name: self._optional(f"{one.name}-ebr", SECTOR) for one in dump.partitions if one.extended}
         table = mbr_pieces(dump.partitions, boot, records, self._sectors)
         self._gap(f"{name}-hidden-data-after-mbr", min(one.start for one in dump.partitions))
@@ -175,7 +177,7 @@ class _Reader:
 
     def _check(self, partitions: Sequence[Partition]) -> None:
         """Nothing outside of the disk or its extended partition, nothing twice."""
-        end, bound = 0, self._sectors
+        end, bound = 0 if self._label == "loop" else 1, self._sectors
         for one in sorted((one for one in partitions if not one.extended), key=lambda one: one.start):
             if one.start < end or one.end > bound:
                 raise self._refused(f"partition {shorten(one.name)} overlaps another or leaves the disk")
@@ -183,6 +185,19 @@ class _Reader:
         for one in partitions:
             if one.extended and (one.end > bound or one.start < 1):
                 raise self._refused(f"partition {shorten(one.name)} leaves the disk")
+
+    def _check_mbr(self, partitions: Sequence[Partition]) -> None:
+        """Numbers that its table can hold; logical partitions in the one extended partition."""
+        extended = [one for one in partitions if one.extended]
+        if (
+            any(one.end > _MBR_LIMIT for one in partitions)
+            or any(one.number > 4 for one in extended)
+            or len(extended) > 1
+        ):
+            raise self._refused("its partition table makes no sense")
+        for one in partitions:
+            if one.number > 4 and not (extended and extended[0].start < one.start and one.end <= extended[0].end):
+                raise self._refused(f"the logical partition {shorten(one.name)} is not where it can be")
 
     # ---------------------------------------------------------------------------------------- volumes, swap, images
 

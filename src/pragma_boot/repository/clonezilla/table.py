@@ -118,9 +118,15 @@ def _partition(device: str, text: str, name: str) -> Partition:
         bootable="bootable" in fields,
         guid_type=kind if guid else "",
         guid=fields.get("uuid", ""),
-        label=fields.get("name", ""),
+        label=_plain(fields.get("name", "")),
         attributes=fields.get("attrs", ""),
     )
+
+
+def _plain(text: str) -> str:
+    """A name whose special characters sfdisk wrote as the hexadecimal numbers of their bytes."""
+    raw = re.sub(rb"\\x([0-9a-fA-F]{2})", lambda match: bytes([int(match[1], 16)]), text.encode())
+    return raw.decode(errors="replace")
 
 
 # ------------------------------------------------------------------------------------------------------------------ MBR
@@ -152,10 +158,9 @@ def _chain(extended: Partition, logical: Sequence[Partition], first: bytes) -> l
     their partition, or right behind the partition before where there is less room.
     """
     places: list[int] = []
-    end = extended.start
     for partition in logical:
-        places.append(extended.start if not places else max(end, partition.start - 2048))
-        end = partition.end
+        before = max((one.end for one in logical if one.end <= partition.start), default=extended.start + 1)
+        places.append(max(before, partition.start - 2048) if places else extended.start)
     if not logical:
         return [(extended.start, _record(first, bytes(2 * _ENTRY.size)))]
     pieces: list[Piece] = []
