@@ -9,7 +9,7 @@ from pragma_boot.cluster import view
 from pragma_boot.cluster.site import Site, open_site
 from pragma_boot.config.settings import Settings
 from pragma_boot.errors import Fault, FaultsError, PragmaError
-from pragma_boot.network.extra import ADD, can_name
+from pragma_boot.network.extra import ADD, NAMES, can_name
 
 _LITTLE_SPACE = 1 << 30
 """Bytes; below it a node's disk soon fills up."""
@@ -20,6 +20,7 @@ def check_site(settings: Settings) -> tuple[Fault, ...]:
     site = open_site(settings)
     checks: list[tuple[str, Callable[[Site], Iterator[Fault]]]] = [
         (f"driver {settings.site.site_ve_driver}", _driver),
+        ("networks", _networks),
         ("repository", _repository),
         ("folders", _folders),
         ("clusters", _clusters),
@@ -35,15 +36,18 @@ def check_site(settings: Settings) -> tuple[Fault, ...]:
 
 
 def _driver(site: Site) -> Iterator[Fault]:
-    networks = site.settings.clusters.networks
-    for name in networks:
-        if not can_name(name):
-            mend = "name it in additional_interfaces with up to 15 of a-z, 0-9 and '_', a letter first"
-            yield Fault(f"network {name}", "nodes cannot be on it: its name cannot be an interface's", mend)
     if site.driver.info.options >= {ADD}:
-        site.driver.preflight(tuple(networks))
+        site.driver.preflight(tuple(site.settings.clusters.networks))
     else:
         site.driver.preflight()
+    return iter(())
+
+
+def _networks(site: Site) -> Iterator[Fault]:
+    for name in site.settings.clusters.networks:
+        if not can_name(name):
+            mend = f"name it in additional_interfaces with {NAMES}"
+            yield Fault(f"network {name}", "nodes cannot be on it: its name cannot be an interface's", mend)
 
 
 def _repository(site: Site) -> Iterator[Fault]:

@@ -19,10 +19,16 @@ from pragma_boot.network import pool
 
 ADD, ENT = "add-iface", "enable-ent"
 
+NAMES = "up to 15 of a-z, 0-9 and '_', a letter first, and not lo, all, default or local"
+"""What `can_name` accepts, in words."""
+
 MOST = 8
 """Further networks of one cluster."""
 
 _TAG = re.compile(r"[a-z][a-z0-9_]{0,14}")
+_RESERVED = ("lo", "all", "default", "local")
+"""Names that an interface, the kernel's settings of interfaces, or hosts in every cluster have already."""
+
 _EXAMPLE = "openflow:10.103.0.1/28"
 
 
@@ -37,7 +43,7 @@ class Wish:
 
 def can_name(network: str) -> bool:
     """Whether nodes can be on a network of that name: it is an XML tag and an interface's name in them."""
-    return _TAG.fullmatch(network) is not None
+    return _TAG.fullmatch(network) is not None and network not in _RESERVED
 
 
 def wishes(options: Mapping[str, str], ent: Mapping[str, str]) -> tuple[Wish, ...]:
@@ -135,7 +141,7 @@ def _find(wish: Wish, site: Mapping[str, SiteNetwork]) -> SiteNetwork:
     if not can_name(wish.network):
         raise NotAvailableError(
             f"nodes cannot be on the network {wish.network!r}: its name cannot be an interface's",
-            resolution="give it a name of up to 15 of a-z, 0-9 and '_', a letter first, in additional_interfaces",
+            resolution=f"name it in additional_interfaces with {NAMES}",
         )
     return site[wish.network]
 

@@ -53,3 +53,10 @@ def test_an_engine_that_cannot_be_opened_is_told_once(site: Settings) -> None:
     (fault,) = check_site(replace(site, site=replace(site.site, site_ve_driver="nosuch")))
     assert "nosuch" in fault.what
     assert "site_ve_driver" in fault.mend
+
+
+def test_a_network_that_no_node_can_be_on_is_told(site: Settings) -> None:
+    networks = {"Lab-2": "br-lab", "openflow": "ovs"}
+    (fault,) = check_site(replace(site, clusters=replace(site.clusters, additional_interfaces=networks)))
+    assert fault.where == "network Lab-2"
+    assert "a letter first" in fault.mend

@@ -97,6 +97,12 @@ def test_a_network_that_the_site_does_not_have_names_those_it_has() -> None:
     assert "openflow, lab" in str(caught.value.resolution)
 
 
+@pytest.mark.parametrize("name", ["lo", "local", "default", "Lab", "a-b", "0net", "sixteen_letters_", "ä", ""])
+def test_some_names_cannot_be_an_interfaces(name: str) -> None:
+    assert not extra.can_name(name)
+    assert extra.can_name("fifteen_letters")
+
+
 def test_a_name_that_no_interface_can_have_is_refused() -> None:
     with pytest.raises(NotAvailableError, match="Lab-2"):
         choose("Lab-2:10.105.0.1/24")
