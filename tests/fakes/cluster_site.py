@@ -116,6 +116,5 @@ def traces(root: Path) -> set[str]:
     """Every file that a cluster may leave, but for the lasting ones (docs/state.md)."""
     lasting = {"site.db", "memory-driver.json", "memory-driver.lock", "site.lock"}
     found = {path for path in root.rglob("*") if path.is_file() and path.name not in lasting}
-    found = {path for path in found if not path.name.startswith("kernel-")}
     kept = (root / "images", root / "cache")
     return {str(path.relative_to(root)) for path in found if not any(map(path.is_relative_to, kept))}

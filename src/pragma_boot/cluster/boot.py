@@ -126,10 +126,7 @@ def _look(site: Site, request: BootRequest) -> Image:
     check_architecture(image, platform.machine())
     check_volumes(image, site.driver.info.has_volumes)
     site.repository.cached(image)
-    if networks:
-        site.driver.preflight(networks)
-    else:
-        site.driver.preflight()
+    site.driver.preflight(networks)
     _log.info("Requesting %d CPUs", request.cpus)
     return image
 

@@ -36,10 +36,8 @@ def check_site(settings: Settings) -> tuple[Fault, ...]:
 
 
 def _driver(site: Site) -> Iterator[Fault]:
-    if site.driver.info.options >= {ADD}:
-        site.driver.preflight(tuple(site.settings.clusters.networks))
-    else:
-        site.driver.preflight()
+    networks = site.settings.clusters.networks if ADD in site.driver.info.options else ()
+    site.driver.preflight(tuple(networks))
     return iter(())
 
 

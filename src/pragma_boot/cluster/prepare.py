@@ -19,6 +19,7 @@ from pragma_boot.image.render import can_report, edits
 from pragma_boot.model import (
     Access,
     Allocation,
+    ClusterName,
     Disk,
     KernelBoot,
     LocalDisk,
@@ -52,7 +53,10 @@ def prepare(
     access = new_access(keys, [node.name for node in allocation.nodes])
     folder = _make_folder(site, allocation, access)
     sources = {node.name: image.for_role(node.role) for node in allocation.nodes}
-    known = {source: _look_into(site, source) for source in set(sources.values())}
+    known = {
+        source: _look_into(site, allocation.cluster, f"image-{number}", source)
+        for number, source in enumerate(set(sources.values()))
+    }
     disks = {}
     for node in allocation.nodes:
         progress(Progress("prepare", node.name, "cloning the disk"))
@@ -95,19 +99,14 @@ def _known_hosts(allocation: Allocation, access: Access) -> str:
     return "".join(lines)
 
 
-def _look_into(site: Site, source: LocalDisk) -> tuple[GuestProfile, KernelBoot | None]:
+def _look_into(
+    site: Site, cluster: ClusterName, label: str, source: LocalDisk
+) -> tuple[GuestProfile, KernelBoot | None]:
     with site.disks.inspect(source) as guest:
         profile = inspect(guest)
         for warning in profile.warnings:
             _log.warning("image %s: %s", source.path.name, warning)
-        return profile, _kernel(site, source, guest)
-
-
-def _kernel(site: Site, source: LocalDisk, guest: Guest) -> KernelBoot | None:
-    settings = site.settings
-    if not kernels.wanted(site):
-        return None
-    return kernels.kernel_of(settings.site.repository.cache, settings.site.state.locks, source, guest)
+        return profile, kernels.kernel_of(site, cluster, label, guest)
 
 
 def _fill(

@@ -15,7 +15,6 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 from pragma_boot.errors import GuestError
-from pragma_boot.files import unfinished
 from pragma_boot.image.base import Guest
 from pragma_boot.model import KernelBoot
 
@@ -47,9 +46,8 @@ class _Menu:
 
 
 def find_kernel(guest: Guest, folder: Path) -> KernelBoot | None:
-    """Copy the image's default kernel and initrd into *folder*; None when in any doubt.
+    """Copy the image's default kernel and initrd into *folder* (there already); None when in any doubt.
 
-    folder: there already, and for this state of this image alone: what is in it is not copied again.
     The command line returned always has ``console=ttyS0``, so that the console's log tells what a node does, and
     ``no_timer_check``: a kernel waits for some ticks in a short loop and panics when a busy host that emulates the CPU
     is late with them (under KVM it does not look).
@@ -71,9 +69,8 @@ def find_kernel(guest: Guest, folder: Path) -> KernelBoot | None:
 
 
 def _copy(guest: Guest, path: str, target: Path) -> None:
-    if not target.is_file():  # a node that starts just now may read it: it is never written again
-        with unfinished(target, 0o644) as temporary:
-            guest.export(path, temporary)
+    guest.export(path, target)
+    target.chmod(0o644)
 
 
 def default_entry(guest: Guest) -> BootEntry | None:

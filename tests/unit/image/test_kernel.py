@@ -183,15 +183,3 @@ DOUBTS: dict[str, dict[str, str | bytes | None]] = {
 def test_in_doubt_the_firmware_boots(tmp_path: Path, files: dict[str, str | bytes | None]) -> None:
     assert found(tmp_path, files) is None
     assert not (tmp_path / "kernel").exists()
-
-
-def test_what_was_copied_once_is_never_written_again(tmp_path: Path) -> None:
-    """A node may be reading it."""
-    guest = FakeGuest.of(FILES | {"/boot/grub/grub.cfg": DEBIAN % "0"})
-    first = find_kernel(guest, tmp_path)
-    assert first
-    assert first.initrd
-    before = [(path.stat().st_ino, path.stat().st_mtime_ns) for path in (first.kernel, first.initrd)]
-    assert find_kernel(guest, tmp_path) == first
-    assert [(path.stat().st_ino, path.stat().st_mtime_ns) for path in (first.kernel, first.initrd)] == before
-    assert {path.stat().st_mode & 0o777 for path in (first.kernel, first.initrd)} == {0o644}
