@@ -105,7 +105,7 @@ def test_keys_go_to_their_own_server_only(web: Web, server: WebServer) -> None:
     with web_server() as other:
         other.put("/b", b"data")
         server.fail("/a", to(f"{other.url}/b"))
-        get(web, server.url.replace("http://", "http://reader:secret@") + "/a")
+        get(web, server.url.replace("http://", "http://reader:pa55word@") + "/a")
         assert "authorization" in server.asked[0].headers
         assert "authorization" not in other.asked[0].headers
 
