@@ -7,6 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("busy", deadline=None)  # a busy machine is no fault of ours
+settings.load_profile("busy")
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -115,7 +115,7 @@ acts = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(acts)
 def test_no_address_is_held_twice_and_everything_comes_back(acts: Sequence[tuple[str, int, str]]) -> None:
     """Clusters come and go, by name; each takes what its wish gives it while others are there."""
