@@ -8,7 +8,7 @@ from __future__ import annotations
 import lzma
 import queue
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from itertools import chain
 
 from pragma_boot.errors import CommandError, NotAvailableError
@@ -29,7 +29,7 @@ _MAGIC = (
     (b"\x5d\x00\x00", "lzma"),
 )
 _NAMES = {"bz2": "bzip2", "zst": "zstd", "lzo": "lzop", "lrz": "lrzip"}
-_PROGRAMS = {
+PROGRAMS: Mapping[str, Sequence[str]] = {
     "zst": ("zstd", "-dcq"),
     "lz4": ("lz4", "-dcq"),
     "lzo": ("lzop", "-dc"),
@@ -40,10 +40,13 @@ _LZMA_MEMORY = 80 * 1024 * 1024  # what `lzma -9` needs to unpack is 65 MiB
 _AHEAD = 4
 
 
-def unpack(pieces: Iterator[bytes], packing: str, name: str) -> Iterator[bytes]:
+def unpack(
+    pieces: Iterator[bytes], packing: str, name: str, programs: Mapping[str, Sequence[str]] = PROGRAMS
+) -> Iterator[bytes]:
     """The unpacked stream, in pieces of about a MiB at most.
 
     packing: the ending that Clonezilla gives (gz, bz2, …, `uncomp`), or empty to find out. name: for errors.
+    programs: what unpacks where no library does.
     Raises ImageError when the data is damaged, cut, or needs a program that is not installed.
     """
     if not packing:
@@ -51,7 +54,7 @@ def unpack(pieces: Iterator[bytes], packing: str, name: str) -> Iterator[bytes]:
     if packing == "uncomp":
         return pieces
     codec = _codec(packing)
-    return codecs.unpack(pieces, name, [codec]) if codec else _by_program(pieces, packing, name)
+    return codecs.unpack(pieces, name, [codec]) if codec else _by_program(pieces, programs[packing], name)
 
 
 def ahead(pieces: Iterator[bytes]) -> Generator[bytes, None, None]:
@@ -116,8 +119,7 @@ def _begin_lzma() -> lzma.LZMADecompressor:
     return lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=_LZMA_MEMORY)
 
 
-def _by_program(pieces: Iterator[bytes], packing: str, name: str) -> Iterator[bytes]:
-    argv = _PROGRAMS[packing]
+def _by_program(pieces: Iterator[bytes], argv: Sequence[str], name: str) -> Iterator[bytes]:
     if which(argv[0]) is None:
         why = f"it is packed by {argv[0]}, which is not installed"
         raise refused(name, why, f"install {argv[0]}, then repeat")
