@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
+from collections.abc import Iterator
+
+import pytest
 
 from emulators.rocks.site import RocksSite
 from live.site import LiveSite
@@ -12,8 +14,15 @@ from live.site import LiveSite
 COMPUTES = 2
 
 
+@pytest.fixture
+def emulated(site: LiveSite) -> Iterator[RocksSite]:
+    """An emulated Rocks that runs the clusters of *site*; its public network stays the same."""
+    made = on_rocks(site)
+    yield made
+    made.clear()
+
+
 def on_rocks(site: LiveSite) -> RocksSite:
-    """Have *site* run its clusters on an emulated Rocks; its public network stays the same."""
     emulated = RocksSite.create(site.root / "rocks", "7.0", containers=2)
     with emulated.change() as state:
         state.options.libvirt = {"uri": "qemu:///system", "prefix": site.prefix, "public": site.prefix}
@@ -49,13 +58,12 @@ def answer(site: LiveSite, *node: str, command: str, seconds: float = 240) -> st
         time.sleep(1)
 
 
-def test_a_cluster_boots_works_stops_starts_and_goes(site: LiveSite, tmp_path: Path) -> None:
-    emulated = on_rocks(site)
+def test_a_cluster_boots_works_stops_starts_and_goes(site: LiveSite, emulated: RocksSite) -> None:
     before = emulated.inventory()
     name = site.name("r")
     site.pragma("check", "site").ok()
     site.pragma("boot", "tiny", str(COMPUTES), f"name={name}", "wait=240").ok()
-    (found,) = json.loads(site.pragma("list", "cluster", "--json").ok().out)["clusters"]
+    (found,) = json.loads(site.pragma("list", "cluster", "--json").ok().out)
     assert (found["state"], len(found["nodes"])) == ("active", 1 + COMPUTES)
     for number in range(COMPUTES):
         said = answer(site, name, f"compute-{number}", command="hostname").strip()
@@ -68,4 +76,3 @@ def test_a_cluster_boots_works_stops_starts_and_goes(site: LiveSite, tmp_path: P
     site.pragma("clean", name).ok()
     assert emulated.inventory() == before
     assert (emulated.state().blanks, emulated.state().installed) == ([], [])
-    emulated.clear()

@@ -16,6 +16,8 @@ from pragma_boot.driver.kvm_rocks.nas import Nas
 from pragma_boot.driver.kvm_rocks.note import Note, Notes
 from pragma_boot.driver.kvm_rocks.power import Failures, Power, attempt, raise_all, running
 from pragma_boot.driver.kvm_rocks.reading import (
+    FRONTEND,
+    HOSTED,
     Assignment,
     Host,
     Interface,
@@ -149,14 +151,13 @@ class Release:
         """Remove the cluster, then what a half-done `add cluster` leaves: hosts without a cluster, VLAN rows."""
         change = self.power.rocks.change
         failures: Failures = {}
-        if mine:
+        if mine and self._vlan(seen.interfaces):
             failures = attempt({self.cluster: functools.partial(change, "remove cluster", self.cluster)}, 1)
             seen = self._look()
-        elif not self._debris(seen) and not (vlan and carriers(seen.interfaces, vlan)):
-            return {}
+            if self.cluster in seen.clusters:
+                return failures or {self.cluster: _still_there(self.cluster)}
+        # A frontend without a VLAN is no cluster to Rocks: it goes as a host.
         stray = self._debris(seen)
-        if self.cluster in seen.clusters:
-            return failures or {self.cluster: _still_there(self.cluster)}
         acts = {name: functools.partial(change, "remove host", name) for name in stray}
         if vlan and not set(users(seen.interfaces, vlan)).difference(stray):
             for host in carriers(seen.interfaces, vlan):
@@ -171,8 +172,18 @@ class Release:
         return {name: failures.get(name) or _still_there(name) for name in left}
 
     def _debris(self, seen: _Seen) -> list[str]:
-        """Hosts that bear names of this cluster's nodes."""
-        return [host.name for host in seen.hosts if node_of(self.cluster, host.name)]
+        """Virtual hosts that bear names of this cluster's nodes and are in no cluster.
+
+        Never a physical one: ``vm-container-0-1`` could be a node of *container-0*, by its name.
+        """
+        others = {name for name, found in seen.clusters.items() if name != self.cluster for name in found.states}
+        return [
+            host.name
+            for host in seen.hosts
+            if node_of(self.cluster, host.name)
+            and host.membership == (FRONTEND if host.name == self.cluster else HOSTED)
+            and host.name not in others
+        ]
 
 
 def _own_file(name: str, machine: Machine) -> str | None:

@@ -328,3 +328,20 @@ def test_waiting_for_a_volume_ends(bench: RocksBench, monkeypatch: pytest.Monkey
     nas = Nas(bench.rocks, bench.ssh, pause=0, looks=5)
     with pytest.raises(DriverError, match="stays mapped"), nas.mapped(volume, size):
         pass
+
+
+def test_a_container_is_no_node_of_a_cluster_that_is_named_like_it(bench: RocksBench) -> None:
+    with bench.leaves_nothing():
+        bench.boot("container-0", 0)
+        bench.remove("container-0")
+    assert "vm-container-0-0" in {host.name for host in Reader(bench.rocks).hosts()}
+
+
+def test_disks_may_be_in_a_folder_that_all_hosts_share(bench: RocksBench) -> None:
+    shared = bench.site.folder / "nfs"
+    with_settings(bench, diskdir=shared)
+    with bench.leaves_nothing():
+        bench.boot("vc", 1)
+        assert {path.name for path in shared.iterdir()} == {"vc.vda", "vm-vc-0.vda"}
+        bench.remove("vc")
+        assert list(shared.iterdir()) == []
