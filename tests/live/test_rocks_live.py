@@ -58,6 +58,7 @@ def answer(site: LiveSite, *node: str, command: str, seconds: float = 240) -> st
         time.sleep(1)
 
 
+@pytest.mark.timeout(900)
 def test_a_cluster_boots_works_stops_starts_and_goes(site: LiveSite, emulated: RocksSite) -> None:
     before = emulated.inventory()
     name = site.name("r")
