@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -108,7 +109,7 @@ def test_every_call_of_a_boot_may_fail_and_nothing_is_left(tmp_path: Path, emula
     {"lie_ok": True}, {"db_down": True}, {"libvirt_down": ["vm-container-0-0", "fiji"]}, {"noise": "libvirt: x\n"},
     {"stray": "vm-container-0-2: down\n"}, {"shuffle_rows": 7}, {"empty": True},
 ], ids="-".join)  # fmt: skip
-@pytest.mark.parametrize("words", ["add cluster", "set host", "list", "start host vm"])
+@pytest.mark.parametrize("words", ["(add cluster|set host)", "list", "start host vm"])
 def test_every_kind_of_fault_leaves_nothing_or_an_exact_report(
     tmp_path: Path, emulated: RocksSite, words: str, effect: dict[str, object]
 ) -> None:
@@ -127,8 +128,7 @@ def test_every_kind_of_fault_leaves_nothing_or_an_exact_report(
     assert list(Notes(site.settings.site.state).clusters()) == []
 
 
-@pytest.mark.parametrize("effect", ["abort_at", "crash_at"])
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(("step", "effect"), list(zip(STEPS, itertools.cycle(["abort_at", "crash_at"]), strict=False)))
 def test_a_half_done_add_cluster_is_removed_with_its_vlan_rows(
     tmp_path: Path, emulated: RocksSite, step: str, effect: str
 ) -> None:
