@@ -35,7 +35,7 @@ def find_folder(environ: Mapping[str, str] = os.environ, package: Path | None = 
     """
     folders = search_path(environ, package)
     for folder in folders:
-        if _holds(folder / SITE_FILE):
+        if holds(folder / SITE_FILE):
             return folder
     faults = [Fault(str(folder / SITE_FILE), "is not there") for folder in folders]
     mend = "run 'pragma init' to write a configuration for this host"
@@ -51,7 +51,7 @@ def _checkout(package: Path) -> Path | None:
     return root / "etc" if run_from_checkout and (root / "etc").is_dir() else None
 
 
-def _holds(file: Path) -> bool:
+def holds(file: Path) -> bool:
     """Whether the file is there; one that we may not look at is, so that reading it tells why it cannot be used."""
     try:
         file.stat()

@@ -61,7 +61,7 @@ def test_roles_may_be_packed_differently(folder: Folder, repository: LocalReposi
         "<compute><disk><source file='cn.img'/></disk>"
         "<file type='splited_gzip'><part>cn.a</part><part>cn.b</part></file></compute>"
     )
-    packed = gzip.compress(DISK[::-1])
+    packed = gzip.compress(DISK[::-1], mtime=0)
     folder.add("demo", document(compute=compute), disk_img=DISK, cn_a=packed[:77], cn_b=packed[77:])
     local = get(repository)
     assert local.for_role(Role.FRONTEND).path.parent == folder.root / "demo"
@@ -93,7 +93,7 @@ def test_an_absolute_entry_may_lie_outside_of_the_repository(
 def test_a_changed_original_is_assembled_anew_beside_the_old(folder: Folder, repository: LocalRepository) -> None:
     place = folder.add_gzip("demo")
     old = get(repository).frontend.path
-    (place / "disk.img.gz").write_bytes(gzip.compress(DISK + DISK))
+    (place / "disk.img.gz").write_bytes(gzip.compress(DISK + DISK, mtime=0))
     new = get(repository).frontend
     assert (new.path != old, new.size, old.read_bytes()) == (True, 2 * len(DISK), DISK)
 
@@ -101,7 +101,7 @@ def test_a_changed_original_is_assembled_anew_beside_the_old(folder: Folder, rep
 def test_prune_removes_the_older_forms_of_an_image(folder: Folder, repository: LocalRepository) -> None:
     place = folder.add_gzip("demo")
     old = get(repository).frontend.path
-    (place / "disk.img.gz").write_bytes(gzip.compress(DISK + DISK))
+    (place / "disk.img.gz").write_bytes(gzip.compress(DISK + DISK, mtime=0))
     new = get(repository).frontend.path
     assert repository.prune([old, Path("/elsewhere")]) == ()
     assert repository.prune([]) == (old,)
@@ -150,11 +150,11 @@ def test_a_link_inside_of_the_repository_is_followed(folder: Folder, repository:
     ("source", "data", "why"),
     [
         ("disk.img", b"", "empty"),
-        ("disk.img", gzip.compress(DISK), "gzip"),
-        ("disk.img.gz", gzip.compress(DISK)[:-3], "cut"),
+        ("disk.img", gzip.compress(DISK, mtime=0), "gzip"),
+        ("disk.img.gz", gzip.compress(DISK, mtime=0)[:-3], "cut"),
         ("disk.img.gz", DISK, "no gzip file"),
-        ("disk.img.gz", gzip.compress(b"x" * 700), "no multiple of 512"),
-        ("disk.img.gz", gzip.compress(b""), "empty"),
+        ("disk.img.gz", gzip.compress(b"x" * 700, mtime=0), "no multiple of 512"),
+        ("disk.img.gz", gzip.compress(b"", mtime=0), "empty"),
     ],
 )
 def test_bad_disks_are_refused_and_nothing_is_left(
