@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pragma_boot import files, run
 from pragma_boot.cluster.site import open_site
-from pragma_boot.config.find import VARIABLE, search_path
+from pragma_boot.config.find import VARIABLE, holds, search_path
 from pragma_boot.config.generate import SiteFacts, site_files
 from pragma_boot.config.keys import SITE_FILE
 from pragma_boot.config.settings import Settings
@@ -43,7 +43,7 @@ def init_site(folder: Path | None, *, remove: bool = False, force: bool = False)
 
 
 def _make(folder: Path, force: bool) -> Iterator[str]:
-    if (folder / SITE_FILE).exists() and not force:
+    if holds(folder / SITE_FILE) and not force:
         yield f"{folder / SITE_FILE} is there already and stays as it is (force=yes replaces it)"
     else:
         yield from _write(folder)
@@ -111,7 +111,7 @@ def _remove_files(folder: Path, settings: Settings) -> Iterator[str]:
 def _home(environ: Mapping[str, str]) -> Path:
     """Where this user's configuration belongs: where one is; else the named folder, the checkout's, or the usual."""
     places = search_path(environ)
-    return next((place for place in places if (place / SITE_FILE).exists()), places[0])
+    return next((place for place in places if holds(place / SITE_FILE)), places[0])
 
 
 def _facts(folder: Path) -> SiteFacts:
