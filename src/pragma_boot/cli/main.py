@@ -62,7 +62,6 @@ def main(argv: Sequence[str] | None = None, site: SiteAccess | None = None) -> i
         with _signals():
             return _run(words, session)
     except BrokenPipeError:
-        _forget_stdout()
         return 128 + signal.SIGPIPE
     except Interrupted as interrupted:
         return _interrupted(interrupted.number, session)
@@ -147,12 +146,6 @@ def _open_standard_files() -> None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - it stays open
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-
-
-def _forget_stdout() -> None:
-    """Let the interpreter's last flush go nowhere, as it would complain about the closed pipe."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
@@ -50,9 +51,10 @@ class Session:
         try:
             sys.stdout.write(text)
             sys.stdout.flush()
-        except BrokenPipeError:
-            raise
         except OSError as error:
+            _forget_stdout()
+            if isinstance(error, BrokenPipeError):
+                raise
             raise PragmaError(
                 "cannot write the result", details=error.strerror, resolution="free some space"
             ) from error
@@ -86,3 +88,9 @@ class Session:
             self.warn(f"{error.message} ({error.details}): this command keeps no log; say logfile=FILE to have one")
         else:
             self.logfile = path
+
+
+def _forget_stdout() -> None:
+    """Let the interpreter's last flush go nowhere, as it would complain once more, with a status of its own."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -172,7 +172,8 @@ def test_closed_standard_files_harm_nobody(tmp_path: Path, closed: str) -> None:
 def test_a_result_that_cannot_be_written_is_a_failure() -> None:
     argv = [sys.executable, "-m", "pragma_boot.cli.main", "help"]
     with Path("/dev/full").open("wb") as full:
-        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, check=False)
+        buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, check=False, env=buffered)
     assert done.returncode == 1
     assert done.stderr.startswith(b"pragma: error: cannot write the result\n")
 
