@@ -93,7 +93,8 @@ class BenchSite:
     @property
     def environment(self) -> dict[str, str]:
         """For `pragma` to find this site."""
-        return {**os.environ, "PRAGMA_BOOT_ETC": str(self.folder / "etc"), "NO_COLOR": "1"}
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        return {**ours, "PRAGMA_BOOT_ETC": str(self.folder / "etc"), "NO_COLOR": "1"}
 
     def pragma(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run pragma; ends the bench when it fails."""
