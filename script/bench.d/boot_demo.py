@@ -111,12 +111,15 @@ def virt_install(site: BenchSite, image: Path) -> float:
         )  # fmt: skip
         _until(lambda: _answers(site, _address(node)))
 
+    # Four virt-installs at once trip over each other making the pool of their disks' folder: it is there already.
+    _virsh("pool-create-as", NETWORK, "dir", "--target", str(folder))
     try:
         return timed(lambda: side_by_side([lambda node=node: make(node) for node in range(NODES)]))
     finally:
         for node in range(NODES):
             for command in ("destroy", "undefine"):
                 _virsh(command, f"pragma-bench-peer-{node}", check=False)
+        _virsh("pool-destroy", NETWORK, check=False)
         shutil.rmtree(folder)
 
 
