@@ -80,7 +80,8 @@ start_daemons() { # sets $started to those that we have started ourselves
         quietly as_root systemctl start virtlogd.socket libvirtd.service
     else
         for daemon in virtlogd libvirtd; do
-            [ -e "/run/$daemon.pid" ] && kill -0 "$(cat "/run/$daemon.pid")" 2>/dev/null && continue
+            pid=$(cat "/run/$daemon.pid" 2>/dev/null || echo none) # of one that was killed it may be anybody's by now
+            [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$daemon" ] && continue
             quietly as_root "$daemon" -d
             started="$daemon $started"
         done
