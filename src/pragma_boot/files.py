@@ -34,7 +34,7 @@ class StateFolder:
             vc-out/NODE.xml           what each node was given
             key, key.pub              the cluster's own ssh key
             console/NODE.log          serial console of each node
-            boot/                     kernel and initrd of a direct first boot
+            boot/                     kernels and initrds that nodes are started by (ADR 2)
         disks/NAME/NODE.qcow2         the nodes' disks (or below `diskdir`)
         accel.json                    whether KVM was proved to work since the machine started
     """
