@@ -15,23 +15,9 @@ import pytest
 
 from fakes.cli import Result
 from fakes.disks import MIB, ext_disk
+from fakes.memory_site import configure
 from pragma_boot.cli.main import main
 
-SITE_CONF = """\
-site_ve_driver = "memory"
-temp_directory = "{root}/tmp"
-log_directory = "{root}/log"
-state_directory = "{root}/state"
-repository_settings = {{"repository_class": "local", "repository_dir": "{root}/images"}}
-"""
-MEMORY_CONF = """\
-public_ips = ["198.51.100.10", "198.51.100.11"]
-netmask = "255.255.255.0"
-gw = "198.51.100.1"
-dns = "198.51.100.1"
-vlans = range(100, 110)
-cpus_per_node = 2
-"""
 VC_IN = """\
 <vc version="0.1"><virtualization arch="{arch}"/><frontend><domain type="kvm"><devices>
 <disk type="file" device="disk"><source file="{disk}"/></disk></devices></domain>{packing}</frontend></vc>
@@ -60,8 +46,7 @@ class Case:
         self.image = root / "images/demo"
         self.image.mkdir(parents=True)
         (root / "images/vcdb.txt").write_text("demo,demo/demo.xml\n")
-        (root / "site_conf.conf").write_text(SITE_CONF.format(root=root))
-        (root / "memory.conf").write_text(MEMORY_CONF)
+        configure(root, root, "cpus_per_node = 2\n")
         (self.image / "demo.xml").write_text(document())
         (self.image / "demo.img").write_bytes(bytes(MIB))
 

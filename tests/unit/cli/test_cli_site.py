@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fakes.cli import Result
+from fakes.memory_site import MEMORY_CONF, configure
 from fakes.site import FakeSite
 from pragma_boot.cli.main import main
 from pragma_boot.cli.site import ConfiguredSite, SiteAccess
@@ -19,28 +20,12 @@ from pragma_boot.cluster.site import open_site
 from pragma_boot.config.validate import load_settings
 from pragma_boot.model import ClusterName, ClusterState, Disk, DiskFormat, ImageName, LocalDisk, NodeName
 
-SITE_CONF = """\
-site_ve_driver = "memory"
-temp_directory = "{root}/tmp"
-log_directory = "{root}/log"
-state_directory = "{root}/state"
-repository_settings = {{"repository_class": "local", "repository_dir": "{root}/images"}}
-"""
-MEMORY_CONF = """\
-public_ips = ["198.51.100.10", "198.51.100.11"]
-netmask = "255.255.255.0"
-gw = "198.51.100.1"
-dns = "198.51.100.1"
-vlans = range(100, 110)
-"""
-
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "vcdb.txt").write_text("demo,demo/demo.xml\n")
-    (tmp_path / "site_conf.conf").write_text(SITE_CONF.format(root=tmp_path))
-    (tmp_path / "memory.conf").write_text(MEMORY_CONF)
+    configure(tmp_path, tmp_path)
     monkeypatch.setenv("PRAGMA_BOOT_ETC", str(tmp_path))
     return tmp_path
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fakes.memory_site import configure
 from pragma_boot.cluster import init
 from pragma_boot.cluster.plan import Sizes, make_plan
 from pragma_boot.cluster.store import Store
@@ -48,28 +49,10 @@ def test_the_network_is_one_that_no_route_leads_to() -> None:
     assert any(network.overlaps(candidate) for candidate in map(IPv4Network, ["192.168.0.0/16"]))
 
 
-MEMORY = """public_ips = ["198.51.100.10-198.51.100.19"]
-netmask = "255.255.255.0"
-gw = "198.51.100.1"
-dns = "198.51.100.53"
-vlans = range(22, 32)
-"""
-
-
 @pytest.fixture
 def memory(tmp_path: Path) -> Path:
     """A site whose driver runs nothing."""
-    etc = tmp_path / "etc"
-    etc.mkdir()
-    (etc / "memory.conf").write_text(MEMORY)
-    (etc / "site_conf.conf").write_text(
-        f"""site_ve_driver = "memory"
-log_directory = "{tmp_path}/log"
-state_directory = "{tmp_path}/state"
-repository_settings = {{"repository_class": "local", "repository_dir": "{tmp_path}/images"}}
-"""
-    )
-    return etc
+    return configure(tmp_path / "etc", tmp_path)
 
 
 def test_a_site_is_left_as_it_is_unless_forced(memory: Path) -> None:
