@@ -18,6 +18,7 @@ class Entry:
     mode: int = 0o755
     data: bytes | None = None
     target: str | None = None
+    group: int = 0
 
     @property
     def is_folder(self) -> bool:
@@ -96,10 +97,10 @@ class FakeGuest:
     def _make(self, edit: Edit) -> None:
         path = self._in_folder(edit.path)
         match edit:
-            case Write(data=data, mode=mode):
+            case Write(data=data, mode=mode, group=group):
                 self._drop(path)
                 self._parents(path, 0o755)
-                self.entries[path] = Entry(mode, data)
+                self.entries[path] = Entry(mode, data, group=group)
             case Symlink(target=target):
                 self._drop(path)
                 self._parents(path, 0o755)

@@ -70,7 +70,7 @@ def test_clones_with_the_same_uuid_are_edited_apart_in_one_appliance(tmp_path: P
             guest.apply(
                 [
                     Write("/etc/hostname", disk.node.encode()),
-                    Write("/root/.ssh/authorized_keys", b"key\n", 0o600),
+                    Write("/root/.ssh/authorized_keys", b"key\n", 0o600, group=998),
                     MakeFolder("/root/.ssh", 0o700),
                     Move("/etc/net", "/var/lib/pragma/saved/net"),
                     Symlink("/etc/link", "hostname"),

@@ -217,6 +217,8 @@ class _Editor:
                     source.flush()
                     self._handle.upload(source.name, path)
                 self._handle.chmod(edit.mode, path)
+                if edit.group:
+                    self._handle.chown(0, edit.group, path)
                 self.made.append(path)
             case Symlink():
                 path = self._vacant(edit.path)

@@ -20,14 +20,15 @@ READ_LIMIT = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Create or replace a regular file; owner and group root, missing parent folders are made (0755).
+    """Create or replace a regular file; owner root, missing parent folders are made (0755).
 
-    A symbolic link at *path* is replaced by the file, never followed.
+    group: number of its group in the guest. A symbolic link at *path* is replaced by the file, never followed.
     """
 
     path: str
     data: bytes
     mode: int = 0o644
+    group: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,16 +23,17 @@ _ENTRIES = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What must be at a path afterwards: type and permission bits; of files and links the size, and root's."""
+    """What must be at a path afterwards: type and permission bits; of files and links size, owner root, and group."""
 
     mode: int
     size: int | None = None
+    group: int = 0
 
     def matches(self, found: Inode | None) -> bool:
         """Whether *found* is as expected."""
         if found is None or found.mode != self.mode:
             return False
-        return self.size is None or (found.size, found.uid, found.gid) == (self.size, 0, 0)
+        return self.size is None or (found.size, found.uid, found.gid) == (self.size, 0, self.group)
 
 
 @dataclass(slots=True)
@@ -86,8 +87,10 @@ class Planner:
             self._do("cd", parent or "/")
             self._cwd = parent
         self._do("write", words=[str(source), name])
+        if edit.group:
+            self._do("sif", place.path, words=["gid", str(edit.group)])
         self._put(place, Node(False))
-        self._expect(place.path, stat.S_IFREG | edit.mode, len(edit.data))
+        self._expect(place.path, stat.S_IFREG | edit.mode, len(edit.data), edit.group)
 
     def _make_folder(self, edit: MakeFolder) -> None:
         place = self._tree.walk(edit.path)
@@ -184,8 +187,8 @@ class Planner:
         if len(self._plan.commands) > _ENTRIES:
             raise GuestError("too many files to move or remove in an image", resolution="mend the image")
 
-    def _expect(self, path: str, mode: int, size: int | None = None) -> None:
-        self._plan.expected[path] = Expected(mode, size)
+    def _expect(self, path: str, mode: int, size: int | None = None, group: int = 0) -> None:
+        self._plan.expected[path] = Expected(mode, size, group)
 
     def _forget_below(self, link: str) -> None:
         """What was removed below a folder is no more looked for when a link stands in the folder's place."""

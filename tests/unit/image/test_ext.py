@@ -221,3 +221,10 @@ def test_damage_is_reported_not_written_into(files: Files) -> None:
         disk.write(b"\xff" * 512)
     with pytest.raises(GuestError, match="cannot be read"):
         files.guest.apply([Write("/etc/hosts", b"")])
+
+
+def test_a_file_may_belong_to_a_group(files: Files) -> None:
+    """A network manager reads its secrets as a user of its own."""
+    files.apply(Write("/etc/systemd/network/wg0.netdev", b"secret", 0o640, group=998), Write("/etc/motd", b"x"))
+    assert files.inode("/etc/systemd/network/wg0.netdev") == (stat.S_IFREG | 0o640, 0, 998)
+    assert files.inode("/etc/motd") == (stat.S_IFREG | 0o644, 0, 0)
