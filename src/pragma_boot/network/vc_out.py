@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pragma_boot.errors import UsageError
-from pragma_boot.model import PRIVATE, PUBLIC, Allocation, Nic, NodeAllocation, Role
+from pragma_boot.model import PRIVATE, PUBLIC, Access, Allocation, Nic, NodeAllocation, Role
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -20,10 +20,15 @@ _TAG = re.compile(r"[a-z][a-z0-9_]*")
 _DECLARATION = b'<?xml version="1.0" encoding="utf-8"?>\n'
 
 
-def document(allocation: Allocation, node: NodeAllocation, keys: Sequence[str]) -> bytes:
+def document(allocation: Allocation, node: NodeAllocation, keys: Sequence[str], access: Access | None = None) -> bytes:
     """The vc-out document of one node: ASCII, LF, a frontend's or a compute node's by its role.
 
     keys: authorized_keys lines; with none there is no `<key>` (an empty one crashes consumers).
+    access: given where no disk is edited and all that the node gets has to be in the document: then `<pragma>` also
+    has every node's names, addresses and public host key, this node's private one, and on a frontend the cluster's
+    private key, for our agent (docs/guest-agent.md). Such a document is a secret; the keys of *access* come with it,
+    so *keys* may be left empty.
+
     The file that holds it is to be 0600: other parts of the site may put secrets into it.
 
     Raises UsageError for a network whose name cannot be an XML tag, or that a node is on twice.
@@ -40,13 +45,16 @@ def document(allocation: Allocation, node: NodeAllocation, keys: Sequence[str]) 
     network = _add(root, "network")
     dns = allocation.dns or (allocation.frontend.nic(PRIVATE).address.ip,)  # never empty: rule 6
     _add(network, "dns", ip=",".join(map(str, dns)), search="local", domain="")
-    if keys:
-        _add(root, "key").text = "\n".join(keys)
+    lines = dict.fromkeys((*keys, *((*access.user_keys, access.cluster.public) if access else ())))
+    if lines:
+        _add(root, "key").text = "\n".join(lines)
     etree.indent(root)
     extension = _add(root, "pragma", version="1")
     _add(extension, "cluster", name=allocation.cluster)
     if node.role is Role.FRONTEND:
         _add(extension, "nat", enabled="yes" if allocation.computes else "no")
+    if access:
+        _members(extension, allocation, node, access)
     root[-2].tail, extension.tail = "\n  ", "\n"
     return _DECLARATION + etree.tostring(root, encoding="us-ascii", xml_declaration=False) + b"\n"
 
@@ -75,6 +83,23 @@ def _compute(root: _Element, allocation: Allocation, node: NodeAllocation) -> No
     element = _add(root, "compute", name=str(node.name), gw=home, cpus=str(node.cpus))
     for nic in node.nics:
         _nic(element, nic, **({"fqdn": str(node.name), "gw": home} if nic.network == PRIVATE else {}))
+
+
+def _members(extension: _Element, allocation: Allocation, own: NodeAllocation, access: Access) -> None:
+    """What offline preparation would put on the disk and old consumers have no place for."""
+    for node in allocation.nodes:
+        member = _add(extension, "node", name=str(node.name), role=str(node.role))
+        if node.name in access.hosts:
+            member.set("hostkey", " ".join(access.hosts[node.name].public.split()[:2]))
+        if own.role is Role.COMPUTE:  # a frontend's document has them above
+            member.set("cpus", str(node.cpus))
+            for nic in node.nics:
+                _add(member, nic.network, ip=str(nic.address.ip), netmask=str(nic.address.netmask))
+    if own.name in access.hosts:
+        _add(extension, "hostkey").text = access.hosts[own.name].private
+    cluster = _add(extension, "clusterkey", public=access.cluster.public)
+    if own.role is Role.FRONTEND:
+        cluster.text = access.cluster.private
 
 
 def _nic(parent: _Element, nic: Nic, **more: str) -> None:

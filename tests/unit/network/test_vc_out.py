@@ -111,3 +111,29 @@ def test_a_compute_node_is_never_on_public() -> None:
     broken = replace(cluster, nodes=(cluster.frontend, node))
     with pytest.raises(UsageError, match="'public' cannot be a network of compute-0"):
         document(broken, node, KEYS)
+
+
+def test_with_access_it_has_all_that_a_prepared_disk_would() -> None:
+    cluster = images.allocation(overlay=True)
+    access = images.access(cluster)
+    front, compute = (etree.fromstring(document(cluster, node, (), access)) for node in cluster.nodes[:2])
+    assert front.findtext("key").splitlines() == [images.USER_KEY, access.cluster.public]
+    assert front.findtext("pragma/clusterkey") == access.cluster.private
+    assert [node.get("name") for node in front.findall("pragma/node")] == ["vc1", "compute-0", "compute-1"]
+    for root, name in ((front, "vc1"), (compute, "compute-0")):
+        assert root.findtext("pragma/hostkey") == access.hosts[name].private
+        assert {n.get("hostkey") for n in root.findall("pragma/node")} == {
+            " ".join(pair.public.split()[:2]) for pair in access.hosts.values()
+        }
+    assert [nic.get("ip") for nic in compute.findall("pragma/node[@name='compute-1']/*")] == [
+        "10.1.255.253",
+        "10.103.0.3",
+    ]
+
+
+def test_the_cluster_private_key_is_in_no_compute_document() -> None:
+    cluster = images.allocation()
+    access = images.access(cluster)
+    data = document(cluster, cluster.computes[0], (), access)
+    assert access.cluster.private.encode() not in data
+    assert etree.fromstring(data).find("pragma/clusterkey").get("public") == access.cluster.public

@@ -6,28 +6,37 @@ the native files of whatever the image uses (guest.md 5 and 8).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pragma_boot.image.base import Edit, MakeFolder, Write
 from pragma_boot.image.profile import Backend, GuestProfile
 from pragma_boot.image.render import backends, names, nat, ready, ssh
 from pragma_boot.image.render.ready import can_report
 from pragma_boot.image.render.target import Target
-from pragma_boot.model import Access, Allocation, NodeAllocation
+from pragma_boot.model import Access, Allocation, Mac, NodeAllocation
 
 VC_OUT = "/root/vc-out.xml"
 
 
 def edits(
-    profile: GuestProfile, allocation: Allocation, node: NodeAllocation, access: Access, vc_out: bytes
+    profile: GuestProfile,
+    allocation: Allocation,
+    node: NodeAllocation,
+    access: Access,
+    vc_out: bytes,
+    *,
+    devices: Mapping[Mac, str] | None = None,
 ) -> tuple[Edit, ...]:
     """All edits that make a clone of the image into *node*, in order; the same input gives the same edits.
 
     vc_out: the node's own document (`network.vc_out`), always put at /root/vc-out.xml, 0600.
+    devices: see `Target`; our agent in a running guest knows them.
     Edits of an image that was already prepared for this node lead to the same files again.
     """
     document = Write(VC_OUT, vc_out, 0o600)
     if profile.legacy:
         return (*profile.stale, document)
-    target = Target(profile, allocation, node, access)
+    target = Target(profile, allocation, node, access, devices or {})
     rendered = [
         MakeFolder("/etc/pragma"),
         *backends.network(target),

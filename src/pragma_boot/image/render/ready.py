@@ -38,20 +38,29 @@ def report(target: Target) -> list[Edit]:
 
 
 def _facts(target: Target) -> str:
-    frontend = target.allocation.frontend
+    frontend, cluster = target.allocation.frontend, target.access.cluster
+    keys = [line for line in (cluster.public, *target.access.user_keys) if line]
     facts = {
         "name": str(target.node.name),
         "role": str(target.node.role),
         "hostname": target.hostname,
         "nics": " ".join(map(_nic, target.node.nics)),
-        "key": target.access.cluster.public.split()[1],
+        "key": _blob(keys[0]) if keys else "",
         "frontend": str(frontend.name),
         "frontend_ip": str(frontend.nic(PRIVATE).address.ip),
-        "computes": " ".join(f"{node.name},{node.nic(PRIVATE).address.ip}" for node in target.allocation.computes),
+        # without the cluster's key nobody can log in to them to see
+        "computes": " ".join(f"{node.name},{node.nic(PRIVATE).address.ip}" for node in target.allocation.computes)
+        if cluster.public
+        else "",
         # elsewhere the script has ended before the report starts
         "nat": nat.TRIED if target.profile.hook is Hook.SYSTEMD and nat.needs_script(target) else "",
     }
     return "".join((f"{MARK}\n", *(f"{key}={shlex.quote(value)}\n" for key, value in facts.items())))
+
+
+def _blob(line: str) -> str:
+    """The base64 part of an authorized_keys line, which may begin with options."""
+    return next((word for word in line.split() if word.startswith("AAAA")), line)
 
 
 def _nic(nic: Nic) -> str:

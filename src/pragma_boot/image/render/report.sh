@@ -211,7 +211,7 @@ for nic in $nics; do
     check_nic "$@" "$rest"
 done
 await disk-full has_space
-await no-key has_key
+[ -z "$key" ] || await no-key has_key
 await no-sshd has_sshd
 if [ "$role" = compute ]; then
     await no-frontend reaches_frontend

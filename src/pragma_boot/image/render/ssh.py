@@ -24,17 +24,17 @@ def access(target: Target) -> list[Edit]:
         Write(authorized, _authorized(target, target.profile.text(authorized)).encode(), 0o600),
         *_known_hosts(target),
     ]
-    if target.is_frontend:
+    if target.is_frontend and target.access.cluster.private:
         edits += _cluster_key(target)
-    if target.profile.ed25519:
-        edits += _host_key(target)
+    if target.own_host_key:
+        edits += _host_key(target, target.own_host_key)
     return edits + (_sshd(target) if target.profile.sshd is SshServer.OPENSSH else [])
 
 
 def _authorized(target: Target, old: str) -> str:
     foreign = [line for line in without_block(old).splitlines() if not (_FORCED in line and "Please login as" in line)]
-    ours = dict.fromkeys((*target.access.user_keys, target.access.cluster.public))
-    return "".join(f"{line}\n" for line in foreign) + block(list(ours))
+    ours = [line for line in (*target.access.user_keys, target.access.cluster.public) if line]
+    return "".join(f"{line}\n" for line in foreign) + block(list(dict.fromkeys(ours)))
 
 
 def _cluster_key(target: Target) -> list[Edit]:
@@ -49,8 +49,7 @@ def _cluster_key(target: Target) -> list[Edit]:
     return edits
 
 
-def _host_key(target: Target) -> list[Edit]:
-    pair = target.access.hosts[target.node.name]
+def _host_key(target: Target, pair: KeyPair) -> list[Edit]:
     if target.profile.sshd is SshServer.DROPBEAR:
         return [Write("/etc/dropbear/dropbear_ed25519_host_key", dropbear_key(pair), 0o600)]
     if target.profile.sshd is SshServer.NONE:
@@ -78,7 +77,10 @@ def dropbear_key(pair: KeyPair) -> bytes:
 def _known_hosts(target: Target) -> list[Edit]:
     if not target.profile.ed25519:
         return []  # its nodes have other keys than ours
-    entries = [(_addresses(target, node), target.access.hosts[node.name].public) for node in target.allocation.nodes]
+    nodes = [node for node in target.allocation.nodes if node.name in target.access.hosts]
+    if not nodes:
+        return []
+    entries = [(_addresses(target, node), target.access.hosts[node.name].public) for node in nodes]
     path = "/etc/ssh/ssh_known_hosts"
     lines = [f"{','.join(names)} {_bare(key)}" for names, key in entries]
     edits: list[Edit] = [Write(path, (without_block(target.profile.text(path)) + block(lines)).encode())]
@@ -101,7 +103,7 @@ def _bare(public: str) -> str:
 
 
 def _sshd(target: Target) -> list[Edit]:
-    config, keys = target.profile.sshd_config, target.profile.ed25519
+    config, keys = target.profile.sshd_config, target.own_host_key is not None
     extra = ["AllowUsers root"] if config.restricted_users else []
     extra += ["AllowGroups root"] if config.restricted_groups else []
     if config.dropins:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from pragma_boot.image.profile import GuestProfile, Naming
-from pragma_boot.model import PRIVATE, Access, Allocation, Nic, NodeAllocation, Role
+from pragma_boot.model import PRIVATE, Access, Allocation, KeyPair, Mac, Nic, NodeAllocation, Role
 
 _DEVICE = re.compile(r"(?!eth\d|lo$|all$|default$)[a-z][a-z0-9_]{0,14}")
 BEGIN, END = "# BEGIN pragma", "# END pragma"
@@ -19,12 +20,18 @@ SEARCH = "local"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One node of a cluster, to be prepared from an image."""
+    """One node of a cluster, to be prepared from an image.
+
+    access: on a disk of ours complete. A guest that has no more than an old vc-out document lacks host keys (`hosts`
+    has no such node, or a pair without its private part) and the cluster's key (empty texts).
+    devices: the names of devices by MAC where they are known, for images without udev.
+    """
 
     profile: GuestProfile
     allocation: Allocation
     node: NodeAllocation
     access: Access
+    devices: Mapping[Mac, str] = field(default_factory=dict)
 
     @property
     def is_frontend(self) -> bool:
@@ -42,6 +49,12 @@ class Target:
         return self.allocation.dns
 
     @property
+    def own_host_key(self) -> KeyPair | None:
+        """The host key that the node gets; None where it keeps, or makes, its own."""
+        pair = self.access.hosts.get(self.node.name)
+        return pair if pair and pair.private and self.profile.ed25519 else None
+
+    @property
     def private(self) -> Nic:
         """The node's interface on the private network."""
         return self.node.nic(PRIVATE)
@@ -54,7 +67,7 @@ class Target:
         """The name of the device in the guest, where files go by names."""
         index = self.node.nics.index(nic)
         if self.profile.naming is Naming.KERNEL:
-            return f"eth{index}"
+            return self.devices.get(nic.mac, f"eth{index}")
         return nic.network if _DEVICE.fullmatch(nic.network) else f"net{index}"
 
     def zone(self, nic: Nic) -> str | None:
