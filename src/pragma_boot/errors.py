@@ -6,7 +6,8 @@
     ├── UsageError                  exit 2   the command line is wrong
     ├── FaultsError                          several faults found in one go
     │   ├── ConfigError                      configuration files
-    │   └── PreflightError                   the site: daemons, networks, hosts, guests' tools
+    │   ├── PreflightError                   the site: daemons, networks, hosts, guests' tools
+    │   └── JoinInformationError             what a hub published of its overlay
     ├── NotAvailableError                    an option that this driver or repository does not have
     ├── RepositoryError                      a catalog or a repository as a whole
     │   ├── ImageNotFoundError
@@ -16,8 +17,11 @@
     ├── ClusterError                         one cluster is not what the command needs
     │   ├── ClusterNotFoundError
     │   ├── ClusterExistsError
+    │   ├── PendingError            exit 3   removed, but for what goes by itself later
     │   └── ClusterBusyError                 another command works on it
     ├── DriverError                          the virtualization engine refused or failed
+    ├── ExchangeError                        the place where overlays' join information is published
+    │   └── ExchangeAwayError                it does not answer just now
     ├── NotReadyError                        nodes that run but did not become ready in time
     └── CommandError                         a program that we started failed
 """
@@ -79,6 +83,10 @@ class PreflightError(FaultsError):
     """The site cannot run what was asked for; found before anything was changed."""
 
 
+class JoinInformationError(FaultsError):
+    """The join information of an overlay has faults; none of its values is quoted."""
+
+
 class NotAvailableError(PragmaError):
     """An option or value that the site's driver or repository class does not have."""
 
@@ -115,12 +123,26 @@ class ClusterExistsError(ClusterError):
     """The wanted cluster name is taken."""
 
 
+class PendingError(ClusterError):
+    """Something is left of a cluster that nobody needs to mend: it goes later, and `clean` finishes then."""
+
+    exit_code = 3
+
+
 class ClusterBusyError(ClusterError):
     """Another command holds the cluster's lock."""
 
 
 class DriverError(PragmaError):
     """The virtualization engine refused, failed or could not be reached."""
+
+
+class ExchangeError(PragmaError):
+    """An exchange refused, has no join information, or cannot do what is asked of it."""
+
+
+class ExchangeAwayError(ExchangeError):
+    """An exchange does not answer just now; later it may."""
 
 
 class NotReadyError(PragmaError):
