@@ -1,4 +1,4 @@
-"""What a URL says and where it may lead: parts for messages, rules of redirects, paths as URLs."""
+"""Where a URL may lead: rules of redirects, paths as URLs."""
 
 from __future__ import annotations
 
@@ -6,28 +6,13 @@ import ipaddress
 import socket
 from collections.abc import Callable
 from pathlib import PurePosixPath
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
+from pragma_boot.connect import shown
 from pragma_boot.errors import RepositoryError
 from pragma_boot.model import shorten
 
 _MEND = "mend the server's redirect, or name the right place as repository_url in site_conf.conf"
-
-
-def shown(url: str) -> str:
-    """A URL for messages and files: no user, no password, no query (signatures stand there), no fragment."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "a URL that cannot be read"
-    return shorten(urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")), 500)
-
-
-def without_user(url: str) -> tuple[str, str]:
-    """The URL without ``user:password@``, and these two as they were meant."""
-    parts = urlsplit(url)
-    user, _, place = parts.netloc.rpartition("@")
-    return urlunsplit((parts.scheme, place, parts.path, parts.query, "")), unquote(user)
 
 
 def joined(base: str, path: str) -> str:

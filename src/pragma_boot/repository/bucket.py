@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
 
+from pragma_boot.connect import shown
 from pragma_boot.errors import RepositoryError, UsageError
 from pragma_boot.model import image_name
 from pragma_boot.repository import markup
-from pragma_boot.repository.address import shown
 from pragma_boot.repository.markup import Element
 from pragma_boot.repository.patience import StatusError
 from pragma_boot.repository.web import Web

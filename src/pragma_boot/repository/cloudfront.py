@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from pragma_boot.config.settings import RepositorySettings
+from pragma_boot.connect import shown, without_user
 from pragma_boot.errors import PragmaError, RepositoryError
-from pragma_boot.repository.address import shown, without_user
 from pragma_boot.repository.http import HttpRepository, new_web
 from pragma_boot.repository.web import Access, Request
 

@@ -21,8 +21,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pragma_boot import files
+from pragma_boot.connect import shown
 from pragma_boot.errors import ImageError, PragmaError, RepositoryError
-from pragma_boot.repository.address import shown
 from pragma_boot.repository.arrival import Arrival, Meter
 from pragma_boot.repository.patience import TransientError, Tries, timestamp
 from pragma_boot.repository.record import Digest, Hashes, Partial, Place, Record, boot_id

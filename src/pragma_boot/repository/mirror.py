@@ -15,11 +15,12 @@ from pathlib import Path, PurePosixPath
 
 from pragma_boot import files
 from pragma_boot.config.settings import RepositorySettings
+from pragma_boot.connect import shown
 from pragma_boot.errors import RepositoryError
 from pragma_boot.repository import bucket
 from pragma_boot.repository import catalog as catalogs
 from pragma_boot.repository import manifest as manifests
-from pragma_boot.repository.address import joined, shown
+from pragma_boot.repository.address import joined
 from pragma_boot.repository.arrival import Arrival, Meter
 from pragma_boot.repository.fetch import Done, Item, download
 from pragma_boot.repository.manifest import Entry, Manifest

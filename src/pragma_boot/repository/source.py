@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from pragma_boot.connect import shown
 from pragma_boot.errors import ImageError
-from pragma_boot.repository.address import shown
 from pragma_boot.repository.patience import TransientError, Tries
 from pragma_boot.repository.probe import refused
 from pragma_boot.repository.web import PIECE, Reply, Web

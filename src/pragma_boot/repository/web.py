@@ -12,7 +12,6 @@ import copy
 import logging
 import re
 import ssl
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,8 +19,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from pragma_boot import log
+from pragma_boot.connect import Connections, root_cause, shown, without_user
 from pragma_boot.errors import PragmaError, RepositoryError
-from pragma_boot.repository.address import addresses, check_redirect, shown, without_user
+from pragma_boot.repository.address import addresses, check_redirect
 from pragma_boot.repository.patience import (
     Patience,
     StatusError,
@@ -142,8 +142,7 @@ class Web:
     ) -> None:
         self.access = access or Access()
         self.patience = patience or Patience()
-        self._ca_file, self._resolve = ca_file, resolve
-        self._pools: dict[tuple[str, bool], PoolManager] = {}
+        self._connections, self._resolve = Connections(ca_file), resolve
 
     def hasty(self, attempts: int = 1) -> Web:
         """The same client with little patience, for what a person waits for or the cache can answer, too."""
@@ -221,42 +220,10 @@ class Web:
             raise _unreachable(public, error) from error
 
     def _pool(self, url: str) -> PoolManager:
-        """The connections to *url*'s server: directly, or through the environment's proxy."""
-        import urllib3  # noqa: PLC0415
-        from urllib3.util import make_headers  # noqa: PLC0415
-
-        parts = urlsplit(url)
-        proxies = urllib.request.getproxies()
-        bypassed = urllib.request.proxy_bypass(parts.netloc)
-        proxy = "" if bypassed else proxies.get(parts.scheme) or proxies.get("all") or ""
-        secure = "https" in (parts.scheme, urlsplit(proxy).scheme)
-        key = (proxy, secure)
-        if key not in self._pools:
-            context = self._context() if secure else None  # reading all authorities takes its time
-            if proxy:
-                place, user = without_user(proxy if "://" in proxy else f"http://{proxy}")
-                if not place.startswith(("http://", "https://")):
-                    raise RepositoryError(
-                        f"the proxy {place} is no http or https proxy", resolution="mend http_proxy or https_proxy"
-                    )
-                words = make_headers(proxy_basic_auth=user) if user else None
-                self._pools[key] = urllib3.ProxyManager(place, proxy_headers=words, ssl_context=context, maxsize=8)
-            else:
-                self._pools[key] = urllib3.PoolManager(ssl_context=context, maxsize=8)
-        return self._pools[key]
-
-    def _context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        if self._ca_file:
-            try:
-                context.load_verify_locations(self._ca_file)
-            except (OSError, ssl.SSLError) as error:
-                raise RepositoryError(
-                    f"the certificates in {self._ca_file} cannot be read",
-                    details=str(error),
-                    resolution="write them in PEM form, and mend ca_file in site_conf.conf",
-                ) from error
-        return context
+        try:
+            return self._connections.to(url)
+        except PragmaError as error:
+            raise RepositoryError(error.message, details=error.details, resolution=error.resolution) from error
 
     def _check(self, reply: Reply) -> None:
         """Raise what a refusal means; statuses that tell something are given back."""
@@ -320,7 +287,7 @@ def _refusal(reply: Reply, body: bytes) -> StatusError:
 
 def _unreachable(url: str, error: Exception) -> PragmaError:
     """What a failure of the network means; certificates are never a matter of patience."""
-    cause = _root(error)
+    cause = root_cause(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return RepositoryError(
             f"{shown(url)} has a certificate that is not trusted",
@@ -329,14 +296,3 @@ def _unreachable(url: str, error: Exception) -> PragmaError:
         )
     why = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
     return TransientError(f"{shown(url)} cannot be reached", details=log.masked(why), resolution=_REACH)
-
-
-def _root(error: BaseException) -> BaseException:
-    """What is at the bottom of a wrapped error: a certificate's fault, where there is one."""
-    while not isinstance(error, ssl.SSLError):
-        inner = [error.__cause__, getattr(error, "reason", None), *error.args[:1], error.__context__]
-        following = next((one for one in inner if isinstance(one, BaseException)), None)
-        if following is None:
-            break
-        error = following
-    return error

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from fakes.web import Fault, WebServer, web_server
+from pragma_boot.connect import shown, without_user
 from pragma_boot.errors import RepositoryError
-from pragma_boot.repository.address import check_redirect, joined, shown, without_user
+from pragma_boot.repository.address import check_redirect, joined
 from pragma_boot.repository.patience import Patience, StatusError, TransientError, retry_after
 from pragma_boot.repository.web import REDIRECTS, Web
 from pragma_boot.run import run
