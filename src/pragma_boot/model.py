@@ -201,6 +201,14 @@ PRIVATE = "private"
 PUBLIC = "public"
 """Tags of the two networks that every cluster has; further ones match ``[a-z][a-z0-9_]*``."""
 
+OVERLAY = "overlay"
+"""What the names of all nodes in an overlay end in."""
+
+
+def overlay_name(cluster: str, node: str) -> str:
+    """What a node is called in an overlay: ``demo.overlay``, a frontend, or ``compute-0.demo.overlay``."""
+    return f"{cluster}.{OVERLAY}" if node == cluster else f"{node}.{cluster}.{OVERLAY}"
+
 
 @dataclass(frozen=True, slots=True)
 class NodeSpec:
@@ -237,6 +245,7 @@ class Plan:
     keys: the user's public keys, one authorized_keys line each.
     private_network: the frontend's address in it and its mask, 10.1.1.1/16 by default.
     extra: further networks, each name once; all their addresses are free hosts of the network.
+    templates: what an engine that has images of its own calls this one's disks, by role; empty for all others.
     """
 
     cluster: ClusterName
@@ -245,6 +254,7 @@ class Plan:
     private_network: IPv4Interface
     keys: tuple[str, ...] = ()
     extra: tuple[ExtraNetwork, ...] = ()
+    templates: Mapping[Role, str] = field(default_factory=dict)
 
     @property
     def frontend(self) -> NodeSpec:
@@ -290,10 +300,11 @@ class Leases:
     """What a cluster holds in the site database. MACs are keyed by node, then by network tag.
 
     Addresses on further networks are held, too: they follow from the plan (`ExtraNetwork.address`).
+    Where the engine assigns addresses itself only the names are held: no address, VLAN 0, no MACs.
     """
 
     cluster: ClusterName
-    public_ip: IPv4Address
+    public_ip: IPv4Address | None
     fqdn: str
     vlan: int
     macs: Mapping[NodeName, Mapping[str, Mac]]
@@ -347,8 +358,58 @@ class NodeAllocation:
 
 
 @dataclass(frozen=True, slots=True)
+class OverlayPeer:
+    """Whom a node of an overlay exchanges packets with (a WireGuard peer).
+
+    allowed: addresses of the overlay that are behind it. endpoint: ``ADDRESS:PORT``, or empty: it calls first.
+    keepalive: seconds between two packets that keep a way through address translation open; 0: none.
+    """
+
+    public_key: str
+    preshared_key: str = field(repr=False)
+    allowed: IPv4Network
+    endpoint: str = ""
+    keepalive: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OverlayMember:
+    """A node in an overlay. address: with the whole overlay's mask. port: where it listens by UDP; 0: anywhere."""
+
+    address: IPv4Interface
+    private_key: str = field(repr=False)
+    peers: tuple[OverlayPeer, ...]
+    port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """A cluster's part in a WireGuard network that joins clusters of several sites (guest.md 6.7).
+
+    hub: the address, in it, of the frontend that all packets between members pass. mtu: bytes.
+    members: every node of this cluster. names_key: by which frontends of other clusters tell the hub their names;
+    all clusters of the overlay derive the same.
+    """
+
+    hub: IPv4Address
+    mtu: int
+    members: Mapping[NodeName, OverlayMember]
+    names_key: KeyPair = field(repr=False)
+
+    @property
+    def network(self) -> IPv4Network:
+        """All its addresses."""
+        return next(iter(self.members.values())).address.network
+
+
+@dataclass(frozen=True, slots=True)
 class Allocation:
-    """What the site has set aside for a cluster; final after `Driver.allocate`."""
+    """What the site has set aside for a cluster; final after `Driver.allocate`.
+
+    public_ip: where the cluster is reached from outside. Behind address translation, the frontend's own interface on
+    `public` has another. vlan: 0 where only the engine knows it.
+    overlay: of a cluster in one, while it is being booted: it is secret, and kept nowhere but in the nodes.
+    """
 
     cluster: ClusterName
     image: ImageName
@@ -357,6 +418,7 @@ class Allocation:
     vlan: int
     dns: tuple[IPv4Address, ...]
     nodes: tuple[NodeAllocation, ...]
+    overlay: Overlay | None = None
 
     @property
     def frontend(self) -> NodeAllocation:
@@ -467,6 +529,23 @@ class Volumes(Protocol):
 
     def look(self, source: VolumeSource) -> AbstractContextManager[tuple[Path, int]]:
         """Have a clone of an image's volume as a block device, and its size; gone after the block."""
+
+
+# ------------------------------------------------------------------------------------------------------------ templates
+
+
+class Templates(Protocol):
+    """Images that an engine keeps itself, as its templates."""
+
+    def ready(self) -> frozenset[str]:
+        """The names of those that nodes can be made from now. Raises DriverError."""
+
+    def publish(self, name: str, url: str, checksum: str = "", progress: ProgressSink = no_progress) -> None:
+        """Have the engine fetch a disk image from *url* (http or https) as a template; returns when it is ready.
+
+        checksum: `{SHA-256}HEX`, or empty. No error when a template of that name is ready already.
+        Raises DriverError, with the engine's own words, when it cannot be had.
+        """
 
 
 # ------------------------------------------------------------------------------------------------------------- catalogs

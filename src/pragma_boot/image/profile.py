@@ -66,6 +66,16 @@ class Hook(StrEnum):
     NONE = "none"
 
 
+class WireGuard(StrEnum):
+    """Who sets up a WireGuard interface in the image."""
+
+    NATIVE = "native"
+    """Its back end, by files of its own form."""
+    TOOLS = "tools"
+    """A script of ours, with `wg` and `ip`."""
+    NONE = "none"
+
+
 @dataclass(frozen=True, slots=True)
 class SshdConfig:
     """What sshd's configuration says that stands in root's way.
@@ -94,6 +104,7 @@ class GuestProfile:
     slow_keygen: units that would make further host keys at boot, before sshd starts.
     stale: edits of group A (old network identity), identity: group B (guest.md 5.2).
     texts: old content of the files that are merged, not replaced; keyed by path.
+    wireguard, networkd_group: filled in by `wireguard.with_wireguard`; the number of systemd-networkd's group.
     warnings: what will not work, each a sentence for the user.
     """
 
@@ -120,6 +131,8 @@ class GuestProfile:
     stale: tuple[Edit, ...] = ()
     identity: tuple[Edit, ...] = ()
     texts: Mapping[str, str] = field(default_factory=dict, repr=False)
+    wireguard: WireGuard = WireGuard.NONE
+    networkd_group: int = 0
     warnings: tuple[str, ...] = ()
 
     def text(self, path: str) -> str:
