@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
 from fakes.guest import FakeGuest
 from fakes.images import ROOTS
+from fakes.memory_cloud import MemoryCloudDriver
 from fakes.repository import MemoryRepository
 from pragma_boot.cluster.site import Site
 from pragma_boot.config.settings import ClusterSettings, RepositorySettings, Settings, SiteSettings
@@ -110,6 +112,22 @@ def make_site(
     driver = MemoryDriver(chosen.site.state, chosen.clusters, before_step=before_step, silent=silent, hosts=hosts)
     disks = FakeDisks(root / "disks", before_step)
     return Site(chosen, repository=lambda: repository, driver=lambda: driver, disks=lambda: disks)
+
+
+def make_cloud(root: Path, *, before_step: Hook = go_on, wait: float = 0) -> tuple[Site, MemoryCloudDriver]:
+    """A site whose engine has images of its own, assigns addresses and hands documents to nodes."""
+    chosen = settings(root, addresses=0, wait=wait)
+    chosen = replace(chosen, clusters=replace(chosen.clusters, cpus_per_node=1024))
+    images = root / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    repository = MemoryRepository(images)
+    repository.offer("demo")
+    driver = MemoryCloudDriver(chosen.site.state, chosen.clusters, before_step)
+
+    def no_disks() -> FakeDisks:
+        return FakeDisks(root / "disks", before_step)
+
+    return Site(chosen, repository=lambda: repository, driver=lambda: driver, disks=no_disks), driver
 
 
 def traces(root: Path) -> set[str]:

@@ -62,7 +62,7 @@ def previewed(preview: Preview) -> str:
     """What `boot dry-run=yes` says."""
     lines = [
         f"would boot {preview.cluster} from {preview.image}: {_size(preview.nodes)}",
-        f"public address: {preview.public_ip} ({preview.fqdn})",
+        f"public address: {preview.public_ip or 'what the cloud assigns'} ({preview.fqdn})",
     ]
     lines += _further(preview.nodes[0])
     width = max(len(node.name) for node in preview.nodes)

@@ -14,9 +14,17 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
 
 from pragma_boot.cluster import further, naming, undo, waiting
-from pragma_boot.cluster.plan import Sizes, check_architecture, check_private, check_volumes, make_plan
+from pragma_boot.cluster.plan import (
+    Sizes,
+    check_architecture,
+    check_private,
+    check_volumes,
+    make_plan,
+    templates_of,
+)
 from pragma_boot.cluster.site import Site
 from pragma_boot.cluster.store import exists
 from pragma_boot.cluster.view import ClusterView, NodeView, as_started, cluster
@@ -39,6 +47,9 @@ from pragma_boot.model import (
     no_progress,
 )
 from pragma_boot.network.pool import free_addresses
+
+if TYPE_CHECKING:
+    from pragma_boot.cluster.prepare import Prepared
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +77,7 @@ class BootRequest:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a boot would make just now."""
+    """What a boot would make just now. public_ip: empty where the engine will assign it."""
 
     cluster: str
     image: str
@@ -103,7 +114,7 @@ def preview(site: Site, request: BootRequest) -> Preview:
         plan.cluster,
         plan.image,
         identity.fqdn,
-        str(identity.address),
+        str(identity.address or ""),
         tuple(_planned(plan, index, node) for index, node in enumerate(plan.nodes)),
     )
 
@@ -123,23 +134,30 @@ def _look(site: Site, request: BootRequest) -> Image:
             )
     networks = further.check(site, request.options)
     image = site.repository.describe(request.image)
-    check_architecture(image, platform.machine())
-    check_volumes(image, site.driver.info.has_volumes)
-    site.repository.cached(image)
+    if site.driver.info.wants_disks:
+        check_architecture(image, platform.machine())
+        check_volumes(image, site.driver.info.has_volumes)
+        site.repository.cached(image)
     site.driver.preflight(networks)
     _log.info("Requesting %d CPUs", request.cpus)
     return image
 
 
 def _set_aside(site: Site, request: BootRequest, image: Image, steps: undo.Undo, locks: ExitStack) -> Allocation:
-    """Reserve name, address, VLAN, MACs, hosts and network; one boot at a time does this."""
-    lookup = _remember(naming.reverse_name)
-    _first_guess(site, lookup)
-    with site.store.site_lock():
+    """Reserve name, address, VLAN, MACs, hosts and network; one boot at a time does this.
+
+    Where the engine assigns addresses, it keeps allocations apart itself, and only names are reserved one by one.
+    """
+    lookup, assigned = _remember(naming.reverse_name), site.driver.info.assigns_addresses
+    if not assigned:
+        _first_guess(site, lookup)
+    with ExitStack() as alone:
+        alone.enter_context(site.store.site_lock())
         used = site.store.in_use(site.driver.in_use())
         identity, plan = _decide(site, request, image, used, lookup)
         locks.enter_context(site.store.lock(plan.cluster))
-        _log.info("Found available public IP %s -> %s", identity.address, identity.fqdn)
+        if identity.address:
+            _log.info("Found available public IP %s -> %s", identity.address, identity.fqdn)
         steps.cluster = plan.cluster
         steps.before(undo.forget(site, plan.cluster))
         try:
@@ -154,8 +172,13 @@ def _set_aside(site: Site, request: BootRequest, image: Image, steps: undo.Undo,
         except ClusterExistsError:
             steps.steps.clear()  # the record is not ours to forget
             raise
+        if assigned:
+            alone.close()
         steps.before(undo.release(site, plan.cluster))
         allocation = site.driver.allocate(plan, leases)
+        if assigned:
+            allocation = replace(allocation, fqdn=lookup(allocation.public_ip) or allocation.fqdn)
+            _log.info("Found available public IP %s -> %s", allocation.public_ip, allocation.fqdn)
         site.store.record_allocation(allocation)
     computes = ", ".join(node.name for node in allocation.computes)
     _log.info("Allocated cluster %s with compute nodes: %s", allocation.cluster, computes)
@@ -168,21 +191,30 @@ def _make(
     site: Site, request: BootRequest, image: Image, allocation: Allocation, *, steps: undo.Undo, progress: ProgressSink
 ) -> None:
     """From an allocation to nodes that are ready."""
-    from pragma_boot.cluster import prepare  # noqa: PLC0415 - listing does without it
-
     name = allocation.cluster
-    local = site.repository.fetch(image, progress)
-    steps.before(undo.remove_folder(site, name))
-    steps.before(undo.delete_disks(site, name))
-    prepared = prepare.prepare(site, allocation, local, request.keys, progress)
+    prepared = _prepared(site, request, image, allocation, steps=steps, progress=progress)
     site.store.record_reports(name, prepared.reports)
     watch = waiting.begin(site, allocation, reports=prepared.reports)
-    site.driver.deploy(allocation, prepared.disks, prepared.kernels, progress)
+    site.driver.deploy(allocation, prepared.disks, prepared.kernels, progress, prepared.documents)
     _log.info("Successfully deployed frontend %s", name)
     limit = site.settings.clusters.wait if request.wait is None else request.wait
     if limit:
         watch.until_ready(limit, progress)
     site.store.record_state(name, ClusterState.RUNNING)
+
+
+def _prepared(
+    site: Site, request: BootRequest, image: Image, allocation: Allocation, *, steps: undo.Undo, progress: ProgressSink
+) -> Prepared:
+    """What the driver deploys: disks that are filled, or documents where the engine has images of its own."""
+    from pragma_boot.cluster import prepare  # noqa: PLC0415 - listing does without it
+
+    local = site.repository.fetch(image, progress) if site.driver.info.wants_disks else None
+    steps.before(undo.remove_folder(site, allocation.cluster))
+    if local is None:
+        return prepare.documents(site, allocation, request.keys)
+    steps.before(undo.delete_disks(site, allocation.cluster))
+    return prepare.prepare(site, allocation, local, request.keys, progress)
 
 
 def _looked_at(site: Site, allocation: Allocation) -> ClusterView:
@@ -213,22 +245,30 @@ def _decide(
     site: Site, request: BootRequest, image: Image, used: InUse, lookup: naming.Lookup
 ) -> tuple[naming.Identity, Plan]:
     """Name, address and plan as things stand; raises what forbids them."""
-    settings = site.settings.clusters
-    identity = naming.choose(
-        image.name,
-        request.name,
-        settings.public_ips,
-        used=used,
-        domain=settings.domain,
-        lookup=lookup,
-        refused=site.driver.info.refused_names,
-    )
+    settings, info = site.settings.clusters, site.driver.info
+    if info.assigns_addresses:
+        identity = naming.choose_name(
+            image.name, request.name, used=used, domain=settings.domain, refused=info.refused_names
+        )
+    else:
+        identity = naming.choose(
+            image.name,
+            request.name,
+            settings.public_ips,
+            used=used,
+            domain=settings.domain,
+            lookup=lookup,
+            refused=info.refused_names,
+        )
     if identity.cluster in used.clusters:
         raise exists(identity.cluster)
     private = image.private_network or settings.private_network
-    check_private(image, private, settings.public_network)
+    if not info.assigns_addresses:
+        check_private(image, private, settings.public_network)
     plan = make_plan(identity.cluster, image.name, _sizes(site, request, image), private, request.keys)
-    plan = further.add(site, plan, request.options, used)
+    if not info.wants_disks:
+        plan = replace(plan, templates=templates_of(image))
+    plan = site.driver.fit(further.add(site, plan, request.options, used))
     place(plan, _free(site))  # for its refusal; the driver places again
     return identity, plan
 

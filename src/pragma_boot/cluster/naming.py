@@ -28,9 +28,12 @@ Lookup = Callable[[IPv4Address], str | None]
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A public address that is free, its fully qualified name, and the cluster's name."""
+    """A public address that is free, its fully qualified name, and the cluster's name.
 
-    address: IPv4Address
+    address: None where the engine assigns it later.
+    """
+
+    address: IPv4Address | None
     fqdn: str
     cluster: ClusterName
 
@@ -69,11 +72,7 @@ def choose(
     Raises UsageError for a *wanted* name that is refused, CapacityError when no address is free. Whether *wanted* is
     free is decided by the reservation.
     """
-    if wanted and _refuses(refused, wanted):
-        raise UsageError(
-            f"{wanted!r} cannot name a cluster at this site: its engine would misread it",
-            resolution="choose another name",
-        )
+    _check(wanted, refused)
     address = next(free_addresses(pool, used.addresses), None)
     if address is None:
         raise CapacityError(
@@ -83,6 +82,23 @@ def choose(
     found = lookup(address)
     name = wanted or _from_dns(found, used, refused) or _from_image(image, used, refused)
     return Identity(address, found or f"{name}.{domain}", name)
+
+
+def choose_name(
+    image: ImageName, wanted: ClusterName | None, *, used: InUse, domain: str, refused: str = ""
+) -> Identity:
+    """A free name alone, where the engine assigns addresses: *wanted*, else after the image; raises as `choose`."""
+    _check(wanted, refused)
+    name = wanted or _from_image(image, used, refused)
+    return Identity(None, f"{name}.{domain}", name)
+
+
+def _check(wanted: ClusterName | None, refused: str) -> None:
+    if wanted and _refuses(refused, wanted):
+        raise UsageError(
+            f"{wanted!r} cannot name a cluster at this site: its engine would misread it",
+            resolution="choose another name",
+        )
 
 
 def _from_dns(fqdn: str | None, used: InUse, refused: str) -> ClusterName | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv4Network
 
 from pragma_boot.errors import NotAvailableError, PragmaError
-from pragma_boot.model import ClusterName, Image, ImageName, NodeName, NodeSpec, Plan, Role, VolumeSource
+from pragma_boot.model import ClusterName, FileSource, Image, ImageName, NodeName, NodeSpec, Plan, Role, VolumeSource
 
 _ROOM_FOR_SUFFIX = 56
 
@@ -60,6 +60,16 @@ def check_volumes(image: Image, available: bool) -> None:
                 f"the {role} of image {image.name} is a volume ({source.pool}/{source.volume}): this site has none",
                 resolution='choose an image whose disks are files (<source file="…"/> in its vc-in document)',
             )
+
+
+def templates_of(image: Image) -> dict[Role, str]:
+    """What an engine with images of its own calls this one's disks: each file's name up to its first dot."""
+
+    def name(source: FileSource | VolumeSource) -> str:
+        text = source.volume if isinstance(source, VolumeSource) else source.file
+        return text.rpartition("/")[2].partition(".")[0] or image.name
+
+    return {role: name(image.for_role(role).source) for role in Role}
 
 
 def name_after_image(image: ImageName) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pragma_boot import files
 from pragma_boot.cluster import kernels
 from pragma_boot.cluster.site import Site
+from pragma_boot.errors import CapacityError
 from pragma_boot.image.access import new_access
 from pragma_boot.image.base import Guest
 from pragma_boot.image.inspect import inspect
@@ -33,14 +35,20 @@ from pragma_boot.network import vc_out
 
 _log = logging.getLogger(__name__)
 
+_INDENTS = re.compile(rb">\n\s*<")
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Disks that are ready to start. reports: every node will tell on its console when it is ready."""
+    """Disks that are ready to start. reports: every node will tell on its console when it is ready.
+
+    documents: what nodes read instead, where the engine has the disks.
+    """
 
     disks: Mapping[NodeName, Disk]
     kernels: Mapping[NodeName, KernelBoot]
     reports: bool
+    documents: Mapping[NodeName, bytes] = field(default_factory=dict)
 
 
 def prepare(
@@ -74,6 +82,42 @@ def prepare(
         files.write_atomic(folder / "known_hosts", _known_hosts(allocation, access))
     boots = {name: boot for name, source in sources.items() if (boot := known[source][1])}
     return Prepared(disks, boots, all(map(can_report, profiles)))
+
+
+def documents(site: Site, allocation: Allocation, keys: tuple[str, ...]) -> Prepared:
+    """The document of every node, for an engine that has the disks and hands documents to nodes.
+
+    They carry all that would be written to a disk otherwise: secrets. Where the engine's limit is too small for that,
+    nodes make host keys of their own; where it is smaller still, they get the user's keys and no other. Nobody here
+    knows whether the engine's image takes the host keys, so there are no known hosts.
+
+    Raises CapacityError when even these do not fit: fewer nodes would.
+    """
+    access = new_access(keys, [node.name for node in allocation.nodes])
+    folder = _make_folder(site, allocation, access)
+    limit = site.driver.info.document_limit
+    rendered: dict[NodeName, bytes] = {}
+    for offered in (access, replace(access, hosts={}), None):
+        lines = () if offered else (*keys, access.cluster.public)
+        rendered = {node.name: vc_out.document(allocation, node, lines, offered) for node in allocation.nodes}
+        if limit and _longest(rendered) > limit:
+            rendered = {name: _INDENTS.sub(b"><", text) for name, text in rendered.items()}
+        if not limit or _longest(rendered) <= limit:
+            break
+        _log.info("the documents have up to %d bytes, the engine takes %d: leaving keys out", _longest(rendered), limit)
+    else:
+        raise CapacityError(
+            f"{len(allocation.nodes)} nodes are too many for this site: the longest of their documents has"
+            f" {_longest(rendered)} bytes, and its engine hands out {limit} at most",
+            resolution="ask for fewer and larger nodes, or have the engine's limit raised",
+        )
+    for name, text in rendered.items():
+        files.write_atomic(folder / "vc-out" / f"{name}.xml", text, 0o600, durable=False)
+    return Prepared({}, {}, reports=False, documents=rendered)
+
+
+def _longest(rendered: Mapping[NodeName, bytes]) -> int:
+    return max(map(len, rendered.values()))
 
 
 def _workers(site: Site) -> ThreadPoolExecutor:

@@ -57,7 +57,10 @@ CREATE TABLE IF NOT EXISTS removed (name TEXT PRIMARY KEY, image TEXT NOT NULL, 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One cluster as the database has it. reports: its nodes tell on their consoles when they are ready."""
+    """One cluster as the database has it. reports: its nodes tell on their consoles when they are ready.
+
+    public_ip: None until it is known.
+    """
 
     name: ClusterName
     image: ImageName
@@ -65,7 +68,7 @@ class Record:
     owner: str
     created: str
     fqdn: str
-    public_ip: IPv4Address
+    public_ip: IPv4Address | None
     nodes: tuple[NodeSpec, ...]
     allocation: Allocation | None
     reports: bool
@@ -79,9 +82,11 @@ class Store:
         self.folder = folder
 
     def reserve(
-        self, plan: Plan, *, driver: str, address: IPv4Address, fqdn: str, vlans: Sequence[int], site: InUse
+        self, plan: Plan, *, driver: str, address: IPv4Address | None, fqdn: str, vlans: Sequence[int], site: InUse
     ) -> Leases:
         """Record a cluster as PLANNED together with everything it holds.
+
+        address: None where the engine assigns addresses itself; then nothing but the name is held.
 
         Raises ClusterExistsError or CapacityError (nothing free, or *address* just taken); then nothing is recorded.
         """
@@ -98,12 +103,14 @@ class Store:
                         _user(),
                         _now(),
                         fqdn,
-                        str(address),
+                        str(address or ""),
                         json.dumps(records.dump_specs(plan.nodes)),
                     ),
                 )
             except sqlite3.IntegrityError as error:
                 raise exists(plan.cluster) from error
+            if address is None:
+                return Leases(cluster=plan.cluster, public_ip=None, fqdn=fqdn, vlan=0, macs={})
             used = leases.taken(connection, site)
             return leases.reserve(connection, plan, address=address, fqdn=fqdn, vlans=vlans, used=used)
 
@@ -118,8 +125,13 @@ class Store:
         """Note what the site has set aside; the cluster is ALLOCATED then."""
         self._update(
             allocation.cluster,
-            "state = ?, allocation = ?",
-            (ClusterState.ALLOCATED, json.dumps(records.dump_allocation(allocation))),
+            "state = ?, allocation = ?, public_ip = ?, fqdn = ?",
+            (
+                ClusterState.ALLOCATED,
+                json.dumps(records.dump_allocation(allocation)),
+                str(allocation.public_ip),
+                allocation.fqdn,
+            ),
         )
 
     def record_state(self, name: ClusterName, state: ClusterState, note: str = "") -> None:
@@ -257,7 +269,7 @@ def _record(row: sqlite3.Row) -> Record:
         owner=row["owner"],
         created=row["created"],
         fqdn=row["fqdn"],
-        public_ip=IPv4Address(row["public_ip"]),
+        public_ip=IPv4Address(row["public_ip"]) if row["public_ip"] else None,
         nodes=records.load_specs(json.loads(row["nodes"])),
         allocation=records.load_allocation(json.loads(row["allocation"])) if row["allocation"] else None,
         reports=bool(row["reports"]),

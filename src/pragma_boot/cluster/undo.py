@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from pragma_boot.cluster.site import Site
-from pragma_boot.errors import ClusterError, PragmaError
+from pragma_boot.errors import ClusterError, PendingError, PragmaError
 from pragma_boot.model import ClusterName, ClusterState
 
 _log = logging.getLogger(__name__)
@@ -64,17 +64,22 @@ class Undo:
         """Undo everything that was registered.
 
         Signals to stop are ignored meanwhile: half an undo helps nobody. Raises ClusterError when something could
-        not be removed, naming all of it; the cluster then stays listed, and `clean` may be repeated.
+        not be removed, naming all of it; the cluster then stays listed, and `clean` may be repeated. PendingError,
+        when all that is left goes by itself.
         """
         failures: list[str] = []
+        pending: list[PendingError] = []
         with _undisturbed():
             for label, action in reversed(self.steps[1:]):
-                _attempt(label, action, failures)
-            if not failures and self.steps:
-                _attempt(*self.steps[0], failures)
-            if failures:
+                _attempt(label, action, failures, pending)
+            if not failures and not pending and self.steps:
+                _attempt(*self.steps[0], failures, pending)
+            if failures or pending:
+                note = "; ".join([*failures, *(error.message for error in pending)])
                 with contextlib.suppress(PragmaError):
-                    self.site.store.record_state(self.cluster, ClusterState.CLEANING, "; ".join(failures))
+                    self.site.store.record_state(self.cluster, ClusterState.CLEANING, note)
+        if pending and not failures:
+            raise pending[0]
         if failures:
             raise ClusterError(
                 f"cluster {self.cluster} could not be removed completely",
@@ -89,10 +94,12 @@ def everything(site: Site, name: ClusterName) -> Undo:
     return Undo(site, name, steps)
 
 
-def _attempt(label: str, action: Callable[[], None], failures: list[str]) -> None:
+def _attempt(label: str, action: Callable[[], None], failures: list[str], pending: list[PendingError]) -> None:
     _log.debug("undo: %s", label)
     try:
         action()
+    except PendingError as error:
+        pending.append(error)
     except PragmaError as error:
         failures.append(f"{label}: {error.message}" + (f" ({error.details})" if error.details else ""))
         _log.warning("cannot remove %s: %s", label, error.message)

@@ -131,7 +131,7 @@ def _view(site: Site, name: ClusterName, record: Record | None, found: Mapping[N
         image=record.image,
         state=state,
         fqdn=record.fqdn,
-        public_ip=str(record.public_ip),
+        public_ip=str(record.public_ip or ""),
         created=record.created,
         owner=record.owner,
         nodes=nodes,
@@ -140,16 +140,18 @@ def _view(site: Site, name: ClusterName, record: Record | None, found: Mapping[N
 
 
 def _nodes(record: Record, found: Mapping[NodeName, NodeStatus]) -> tuple[NodeView, ...]:
-    nics = {node.name: node.nics for node in record.allocation.nodes} if record.allocation else {}
+    allocated = {node.name: node for node in record.allocation.nodes} if record.allocation else {}
     views = []
     for node in record.nodes:
         status = found.get(node.name)
         state = status.state.value if status else NodeState.MISSING.value
         host = status.host if status else ""
-        known = {nic.network: nic.address for nic in nics.get(node.name, ())}
+        mine = allocated.get(node.name)
+        known = {nic.network: nic.address for nic in mine.nics} if mine else {}
         private = str(known[PRIVATE].ip) if known else ""
         further = {name: str(address) for name, address in known.items() if name not in (PRIVATE, PUBLIC)}
-        views.append(NodeView(node.name, node.role, state, private, node.cpus, node.memory_mib, host, further))
+        size = mine or node
+        views.append(NodeView(node.name, node.role, state, private, size.cpus, size.memory_mib, host, further))
     return tuple(views)
 
 

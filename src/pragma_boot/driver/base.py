@@ -31,6 +31,7 @@ from pragma_boot.model import (
     Plan,
     ProgressSink,
     PublicSide,
+    Templates,
     Volumes,
     no_progress,
 )
@@ -40,12 +41,15 @@ from pragma_boot.model import (
 class DriverInfo:
     """Capabilities as data: nobody asks for a driver's name.
 
-    wants_disks: `deploy` needs a prepared disk for each node (else vc-out travels some other way).
+    wants_disks: `deploy` needs a prepared disk for each node. Else images are the engine's own (`templates`), and
+    `deploy` needs each node's vc-out document, which travels some other way.
     assigns_names: the engine chooses node names itself.
-    assigns_addresses: the engine chooses addresses and MACs itself; leases are then empty.
+    assigns_addresses: the engine chooses addresses itself; leases then hold names alone, and `allocate` is called
+    beside other allocations.
     assigns_macs: the engine chooses MACs itself, addresses are leased; leased MACs are then not used.
     sends_disks: `deploy` copies the disks to the hosts, where `diskdir` is then; `release` removes the copies.
     has_volumes: images may be on volumes of the site; `volumes` handles them.
+    document_limit: bytes that a node's document may have at most; 0: any number.
     refused_names: a regular expression of names that the engine cannot give to a cluster.
     has_console: `console_log` gives a file for each node that runs.
     direct_kernel: `deploy` can start a node's kernel without the image's boot loader.
@@ -60,6 +64,7 @@ class DriverInfo:
     assigns_macs: bool = False
     sends_disks: bool = False
     has_volumes: bool = False
+    document_limit: int = 0
     refused_names: str = ""
     has_console: bool = False
     direct_kernel: bool = False
@@ -68,6 +73,9 @@ class DriverInfo:
 
 NO_KERNELS: Mapping[NodeName, KernelBoot] = MappingProxyType({})
 """Every node starts by its own boot loader."""
+
+NO_DOCUMENTS: Mapping[NodeName, bytes] = MappingProxyType({})
+"""Every node's document is on its disk already."""
 
 
 class Driver(Protocol):
@@ -100,6 +108,13 @@ class Driver(Protocol):
     def public_side(self) -> PublicSide:
         """The public network's mask, gateway and resolvers as nodes shall be told; read-only."""
 
+    def fit(self, plan: Plan) -> Plan:
+        """The plan as this engine can make it: with the sizes, and so the number, of nodes that it has; read-only.
+
+        Most engines give the plan back. Raises PreflightError with everything that speaks against it, or
+        CapacityError.
+        """
+
     def allocate(self, plan: Plan, leases: Leases) -> Allocation:
         """Set aside hosts and networks. Names, MACs and addresses are final after it; nothing runs.
 
@@ -112,10 +127,12 @@ class Driver(Protocol):
         disks: Mapping[NodeName, Disk],
         kernels: Mapping[NodeName, KernelBoot],
         progress: ProgressSink = no_progress,
+        documents: Mapping[NodeName, bytes] = NO_DOCUMENTS,
     ) -> None:
         """Define and start all nodes: the frontend first, the computes side by side.
 
         kernels: for nodes whose first start skips the boot loader; may be empty.
+        disks, documents: as `DriverInfo.wants_disks` says, for every node of the allocation; the other is empty.
         Returns when all are started (not when they are ready). Raises DriverError; then `release` clears up.
         """
 
@@ -149,11 +166,23 @@ class Driver(Protocol):
         """Undo `allocate` and `deploy` from any half-way point, running nodes included; idempotent.
 
         Leaves no domain, network, NVRAM or snapshot. Disks and folders are their makers' to remove.
-        Raises DriverError that names what could not be removed; everything else is gone then.
+        Raises DriverError that names what could not be removed; everything else is gone then. PendingError, when
+        what is left goes by itself, but only later: a `release` after that finishes it.
         """
 
     def volumes(self) -> Volumes:
         """What handles the site's volumes. Raises NotAvailableError where `DriverInfo.has_volumes` is not set."""
+
+    def templates(self) -> Templates:
+        """What handles the engine's own images. Raises NotAvailableError where `DriverInfo.wants_disks` is set."""
+
+
+def no_templates(info: DriverInfo) -> NotAvailableError:
+    """The error of a driver whose nodes are made from the repository's disks."""
+    return NotAvailableError(
+        f"the {info.name} driver has no templates: its nodes are made from the repository's disks",
+        resolution="boot an image of the repository; nothing is to be published for it",
+    )
 
 
 def no_volumes(info: DriverInfo) -> NotAvailableError:

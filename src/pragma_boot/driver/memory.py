@@ -17,7 +17,7 @@ from typing import Any
 from pragma_boot import files
 from pragma_boot.config.settings import ClusterSettings
 from pragma_boot.driver import placing
-from pragma_boot.driver.base import NO_KERNELS, DriverInfo, no_volumes
+from pragma_boot.driver.base import NO_DOCUMENTS, NO_KERNELS, DriverInfo, no_templates, no_volumes
 from pragma_boot.errors import DriverError
 from pragma_boot.files import StateFolder
 from pragma_boot.model import (
@@ -42,6 +42,7 @@ from pragma_boot.model import (
     ProgressSink,
     PublicSide,
     Role,
+    Templates,
     Volumes,
     no_progress,
 )
@@ -126,19 +127,26 @@ class MemoryDriver:
         clusters = self._clusters
         return PublicSide(clusters.public_network, clusters.gw, clusters.dns or (clusters.gw,))
 
+    def fit(self, plan: Plan) -> Plan:
+        """As in the contract: nodes of any size can be had."""
+        return plan
+
     def allocate(self, plan: Plan, leases: Leases) -> Allocation:
         """As in the contract."""
         hosts = placing.place(plan, self.capacity())
         allocation = placing.allocation(plan, leases, self.public_side(), hosts)
-        with self._step(f"allocate {plan.cluster}: network") as engine:
-            kept = engine.get(plan.cluster, {"nodes": {}})["nodes"]
-            engine[plan.cluster] = {
-                "vlan": leases.vlan,
-                "public_ip": str(leases.public_ip),
-                "image": plan.image,
+        self._set_aside(allocation)
+        return allocation
+
+    def _set_aside(self, allocation: Allocation) -> None:
+        with self._step(f"allocate {allocation.cluster}: network") as engine:
+            kept = engine.get(allocation.cluster, {"nodes": {}})["nodes"]
+            engine[allocation.cluster] = {
+                "vlan": allocation.vlan,
+                "public_ip": str(allocation.public_ip),
+                "image": allocation.image,
                 "nodes": kept,
             }
-        return allocation
 
     def deploy(
         self,
@@ -146,13 +154,15 @@ class MemoryDriver:
         disks: Mapping[NodeName, Disk],
         kernels: Mapping[NodeName, KernelBoot],
         progress: ProgressSink = no_progress,
+        documents: Mapping[NodeName, bytes] = NO_DOCUMENTS,
     ) -> None:
-        """As in the contract; a node whose disk is missing fails, as a real one would."""
+        """As in the contract; a node whose disk (or document) is missing fails, as a real one would."""
         cluster = allocation.cluster
+        what, given = ("disk", disks) if self.info.wants_disks else ("document", documents)
         for node in allocation.nodes:
             progress(Progress("boot", node.name, "starting"))
-            if node.name not in disks:
-                raise DriverError(f"cannot start {node.name}: it has no disk", resolution="prepare its disk first")
+            if node.name not in given:
+                raise DriverError(f"cannot start {node.name}: it has no {what}", resolution=f"make its {what} first")
             with self._step(f"deploy {cluster}: define {node.name}") as engine:
                 engine[cluster]["nodes"][node.name] = _record(node)
             files.make_folder(self._state.console(cluster, node.name).parent)
@@ -202,6 +212,10 @@ class MemoryDriver:
     def volumes(self) -> Volumes:
         """As in the contract."""
         raise no_volumes(self.info)
+
+    def templates(self) -> Templates:
+        """As in the contract."""
+        raise no_templates(self.info)
 
     def set_state(self, cluster: ClusterName, node: NodeName, state: NodeState, step: str = "") -> None:
         """Say what has become of a node: for tests, `crashed` for instance."""

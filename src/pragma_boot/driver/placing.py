@@ -50,6 +50,7 @@ def allocation(plan: Plan, leases: Leases, side: PublicSide, hosts: Mapping[Node
     The frontend leaves by the site's gateway, computes by the frontend; nobody leaves by a further network, where
     addresses ascend in the order of the nodes. Raises CapacityError when the private network is too small.
     """
+    assert leases.public_ip is not None  # what assigns addresses itself has no leases, and no use for this
     free = iter(compute_addresses(plan.private_network, len(plan.computes)))
     nodes = []
     for index, spec in enumerate(plan.nodes):

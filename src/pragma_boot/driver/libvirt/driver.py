@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pragma_boot import accel, files
 from pragma_boot.config.settings import LibvirtSettings
 from pragma_boot.driver import placing
-from pragma_boot.driver.base import NO_KERNELS, DriverInfo, no_volumes
+from pragma_boot.driver.base import NO_DOCUMENTS, NO_KERNELS, DriverInfo, no_templates, no_volumes
 from pragma_boot.driver.libvirt import domains, marks, networks
 from pragma_boot.driver.libvirt.connection import Connection, connect, explained
 from pragma_boot.driver.libvirt.domains import Found
@@ -40,6 +40,7 @@ from pragma_boot.model import (
     Progress,
     ProgressSink,
     PublicSide,
+    Templates,
     Volumes,
     no_progress,
 )
@@ -133,6 +134,10 @@ class LibvirtDriver:
         clusters = self._settings.clusters
         return PublicSide(clusters.public_network, clusters.gw, clusters.dns or (clusters.gw,))
 
+    def fit(self, plan: Plan) -> Plan:
+        """As in the contract: nodes of any size can be had."""
+        return plan
+
     def allocate(self, plan: Plan, leases: Leases) -> Allocation:
         """As in the contract. Makes the cluster's private network, and the public one where it is missing."""
         hosts = placing.place(plan, self.capacity())
@@ -147,6 +152,7 @@ class LibvirtDriver:
         disks: Mapping[NodeName, Disk],
         kernels: Mapping[NodeName, KernelBoot],
         progress: ProgressSink = no_progress,
+        documents: Mapping[NodeName, bytes] = NO_DOCUMENTS,
     ) -> None:
         """As in the contract."""
         from pragma_boot.driver.libvirt import preflight  # noqa: PLC0415 - listing does without it
@@ -225,6 +231,10 @@ class LibvirtDriver:
     def volumes(self) -> Volumes:
         """As in the contract."""
         raise no_volumes(self.info)
+
+    def templates(self) -> Templates:
+        """As in the contract."""
+        raise no_templates(self.info)
 
     def _domain(self, allocation: Allocation, node: NodeAllocation, disk: Disk, how: str) -> Domain:
         from pragma_boot.driver.libvirt.documents import Domain  # noqa: PLC0415 - listing does without documents
