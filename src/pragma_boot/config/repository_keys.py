@@ -10,6 +10,7 @@ REPOSITORY_CLASSES = ("local", "http", "cloudfront", "clonezilla")
 _REMOTE = ("http", "cloudfront", "clonezilla")
 _CLONEZILLA = ("clonezilla",)
 _CLOUDFRONT = ("cloudfront",)
+_ASSEMBLED = ("local", "http", "cloudfront")
 
 REPOSITORY_KEYS: tuple[Key, ...] = (
     Key(
@@ -39,6 +40,14 @@ REPOSITORY_KEYS: tuple[Key, ...] = (
         "Where disks that come packed or in parts are kept unpacked.",
         absent="`cache` in the state folder",
         example="/var/lib/pragma_boot/cache",
+    ),
+    Key(
+        "cache_format",
+        values.choice("raw", "qcow2"),
+        "What these are kept as. Raw files are sparse; qcow2 is for file systems without holes. Qcow2 disks stay so.",
+        default="raw",
+        example="qcow2",
+        only=_ASSEMBLED,
     ),
     Key(
         "repository_url",

@@ -29,7 +29,7 @@ class Cache:
 
     ::
 
-        FOLDER/KEY.disk     the disk, read-only; KEY is a digest of packing, paths, sizes and times of the parts
+        FOLDER/KEY.disk     the disk, read-only; KEY is a digest of packing, format, paths, sizes and times of the parts
         FOLDER/KEY.json     what it was made from, its own size and time; written last
     """
 
@@ -154,7 +154,7 @@ class Cache:
         return disk
 
     def _disk(self, recipe: Recipe, sources: list[Source]) -> Path:
-        text = json.dumps([recipe.packing, sources], sort_keys=True)
+        text = json.dumps([recipe.kind, sources], sort_keys=True)
         return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.disk"
 
     def _sweep(self) -> None:
@@ -167,7 +167,7 @@ class Cache:
 
 def _record(recipe: Recipe, sources: list[Source], status: os.stat_result) -> dict[str, object]:
     return {
-        "packing": recipe.packing.value,
+        "packing": recipe.kind,
         "parts": sources,
         "size": status.st_size,
         "mtime_ns": status.st_mtime_ns,

@@ -37,6 +37,7 @@ class Disks:
 
     def __init__(self, settings: RepositorySettings, locks: Path, *, pinned: bool = False) -> None:
         self._settings, self._locks, self._pinned = settings, locks, pinned
+        self._form = DiskFormat(str(settings.others.get("cache_format") or DiskFormat.RAW.value))
 
     def ready(self, image: Image) -> LocalImage | None:
         """The disks when they are here and right. Changes nothing. Raises ImageError as `Repository.cached` does."""
@@ -77,7 +78,11 @@ class Disks:
             return Recipe(Packing.RAW, (unpacked,))
         if missing:
             raise _missing(image, missing)
-        return Recipe(source.packing, tuple(path for _, path in found if path))
+        return self.recipe_of(source.packing, tuple(path for _, path in found if path))
+
+    def recipe_of(self, packing: Packing, parts: tuple[Path, ...]) -> Recipe:
+        """How parts in their places become a disk at this site; a disk that is whole stays as it is."""
+        return Recipe(packing, parts, DiskFormat.RAW if packing is Packing.RAW else self._form)
 
     # ----------------------------------------------------------------------------------------------------- one role
 

@@ -34,7 +34,7 @@ from pragma_boot.model import (
 )
 from pragma_boot.repository import catalog as catalogs
 from pragma_boot.repository import markup, vc_in
-from pragma_boot.repository.assemble import DEFAULT_LIMITS, Limits, Recipe, build
+from pragma_boot.repository.assemble import DEFAULT_LIMITS, Limits, build
 from pragma_boot.repository.base import ImageOutcome, SyncReport
 from pragma_boot.repository.disks import ROLES, Disks, file_source
 from pragma_boot.repository.local import not_found
@@ -200,7 +200,7 @@ class HttpRepository:
     def _unpack(
         self, image: Image, role: Role, source: FileSource, parts: Collection[Wanted], progress: ProgressSink
     ) -> None:
-        recipe = Recipe(source.packing, tuple(part.target for part in parts))
+        recipe = self._disks.recipe_of(source.packing, tuple(part.target for part in parts))
         declared = self._mirror.disk_size(parts)
         limits = Limits(size=declared, declared=True) if declared else DEFAULT_LIMITS
 

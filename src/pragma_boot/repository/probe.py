@@ -24,10 +24,13 @@ SIZE_LIMIT = 64 * 1024**4
 CHAIN_LIMIT = 4
 """How many backing files deep an image may be."""
 
+QCOW2_MAGIC = b"QFI\xfb"
+HEAD = 4096
+"""So many bytes of a disk's begin tell its format."""
+
 _COPY = "copy the image into the repository again"
 _CONVERT = "convert it: qemu-img convert -O qcow2 OLD NEW"
 _SECTOR = 512
-_QCOW2 = b"QFI\xfb"
 _FOREIGN = (
     (0, b"\x1f\x8b", "gzip"),
     (0, b"\xfd7zXZ\x00", "xz"),
@@ -43,7 +46,6 @@ _FOREIGN = (
     (257, b"ustar", "tar"),
 )
 _PACKED = ("gzip", "xz", "bzip2", "zstd", "zip", "tar")
-_HEAD = 4096
 _FIRST_CLUSTER = 2 * 1024 * 1024  # at most: QEMU keeps extensions and the backing file's name in it
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQ")
 _FEATURES = struct.Struct(">QQQII")
@@ -73,11 +75,11 @@ def _probe(path: Path, roots: Sequence[Path], called: Path, depth: int) -> Local
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise refused(called, "it is no regular file", "name a regular file in the vc-in document")
-            head = file.read(_HEAD)
-            if not head.startswith(_QCOW2):
-                _check_raw(called, head, status.st_size)
+            head = file.read(HEAD)
+            if not head.startswith(QCOW2_MAGIC):
+                check_raw(called, head, status.st_size)
                 return LocalDisk(path, DiskFormat.RAW, status.st_size)
-            head += file.read(_FIRST_CLUSTER - _HEAD)
+            head += file.read(_FIRST_CLUSTER - HEAD)
             header = _Header.read(called, head)
             _check_tables(called, file, header, status.st_size)
     except OSError as error:
@@ -87,7 +89,8 @@ def _probe(path: Path, roots: Sequence[Path], called: Path, depth: int) -> Local
     return LocalDisk(path, DiskFormat.QCOW2, header.size)
 
 
-def _check_raw(path: Path, head: bytes, size: int) -> None:
+def check_raw(path: Path, head: bytes, size: int) -> None:
+    """Whether a raw disk of that size that begins with *head* is one. Raises ImageError about *path* as `probe`."""
     if size == 0:
         raise refused(path, "it is empty", _COPY)
     for offset, magic, name in _FOREIGN:

@@ -3,14 +3,13 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fakes.repository import DISK, MIB
 from pragma_boot.errors import ImageError
-from pragma_boot.model import Packing, Progress
-from pragma_boot.repository.assemble import DEFAULT_LIMITS, Limits, Recipe, _runs, build
+from pragma_boot.model import DiskFormat, Packing, Progress
+from pragma_boot.repository.assemble import DEFAULT_LIMITS, Limits, Recipe, build
 from pragma_boot.repository.unpack import ZLIB, Engine, fastest_engine
+from pragma_boot.run import run
 
 ENGINES = pytest.mark.parametrize("engine", [ZLIB, fastest_engine()], ids=["zlib", "fastest"])
 NOISE = random.Random(1).randbytes(MIB)
@@ -96,17 +95,31 @@ def test_zeros_become_holes(tmp_path: Path, target: Path) -> None:
     assert target.stat().st_blocks * 512 <= MIB + 2 * 65536
 
 
-@given(
-    st.lists(st.tuples(st.booleans(), st.integers(1, 150_000)), max_size=6),
-    st.integers(0, 200_000),
+@pytest.mark.parametrize("packing", [Packing.GZIP, Packing.SPLIT])
+def test_a_raw_disk_is_kept_as_qcow2_where_the_site_wants_that(tmp_path: Path, target: Path, packing: Packing) -> None:
+    packed = gzip.compress(DISK) if packing is Packing.GZIP else DISK
+    build(Recipe(packing, parts(tmp_path, packed[:5000], packed[5000:]), DiskFormat.QCOW2), target, "demo")
+    assert target.read_bytes().startswith(b"QFI\xfb")
+    (tmp_path / "raw").write_bytes(DISK)
+    run(["qemu-img", "check", target])
+    run(["qemu-img", "compare", "-f", "qcow2", "-F", "raw", target, tmp_path / "raw"])
+
+
+def test_a_qcow2_disk_is_not_packed_into_another(tmp_path: Path, target: Path) -> None:
+    disk = b"QFI\xfb" + NOISE
+    build(Recipe(Packing.GZIP, parts(tmp_path, gzip.compress(disk)), DiskFormat.QCOW2), target, "demo")
+    assert target.read_bytes() == disk
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(gzip.compress(DISK), "gzip"), (b"KDMV" + NOISE, "VMDK"), (DISK[:-1], "no multiple of 512"), (b"", "empty")],
 )
-def test_runs_cover_all_data_once_and_in_order(shape: list[tuple[bool, int]], offset: int) -> None:
-    chunk = b"".join((b"x" if data else b"\0") * length for data, length in shape)
-    copy, last = bytearray(len(chunk)), 0
-    for start, end in _runs(chunk, offset):
-        assert last <= start < end
-        copy[start:end], last = chunk[start:end], end
-    assert bytes(copy) == chunk
+def test_what_is_no_disk_does_not_become_a_qcow2_disk(tmp_path: Path, target: Path, content: bytes, why: str) -> None:
+    with pytest.raises(ImageError) as caught:
+        build(Recipe(Packing.GZIP, parts(tmp_path, gzip.compress(content)), DiskFormat.QCOW2), target, "demo")
+    assert why in (caught.value.details or "")
+    assert not target.read_bytes().startswith(b"QFI\xfb")
 
 
 def test_progress_counts_packed_bytes_and_ends_at_the_whole(tmp_path: Path, target: Path) -> None:

@@ -1,5 +1,6 @@
 import gzip
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from fakes.publisher import TOP, Publisher
 from fakes.repository import DISK, document
 from fakes.web import Fault, WebServer
 from pragma_boot.errors import ImageError, ImageNotFoundError, PragmaError, RepositoryError
-from pragma_boot.model import LocalImage, Progress, Role, image_name
+from pragma_boot.model import DiskFormat, LocalImage, Progress, Role, image_name
 from pragma_boot.repository.http import HttpRepository
 from pragma_boot.repository.patience import StatusError, TransientError
 from pragma_boot.repository.web import Web
@@ -249,6 +250,18 @@ def test_disks_are_unpacked_while_they_arrive(
     assert {report.phase for report in reports} == {"download"}
 
 
+def test_disks_are_kept_as_qcow2_where_the_site_wants_that(publisher: Publisher, web: Web, tmp_path: Path) -> None:
+    publisher.offer("demo")
+    raw = HttpRepository(publisher.settings, publisher.locks, web)
+    as_qcow2 = HttpRepository(publisher.with_settings(cache_format="qcow2"), publisher.locks, web)
+    first, second = get(raw).frontend, get(as_qcow2).frontend
+    assert (first.format, second.format, second.size) == (DiskFormat.RAW, DiskFormat.QCOW2, len(DISK))
+    assert as_qcow2.cached(as_qcow2.describe(DEMO)) == get(as_qcow2)
+    run(["qemu-img", "compare", "-f", "raw", "-F", "qcow2", first.path, second.path])
+    assert outcomes(as_qcow2) == ["fresh"]
+    assert as_qcow2.prune([]) == (first.path,)
+
+
 def test_parts_come_side_by_side_and_are_joined_in_order(publisher: Publisher, repository: HttpRepository) -> None:
     packed = gzip.compress(DISK)
     third = len(packed) // 3
@@ -258,6 +271,10 @@ def test_parts_come_side_by_side_and_are_joined_in_order(publisher: Publisher, r
         p_a=packed[:third], p_b=packed[third : 2 * third], p_c=packed[2 * third :],
     )  # fmt: skip
     publisher.server.fail(f"{TOP}/demo/p.a", Fault(cut=10))
+    together = threading.Barrier(3, timeout=20)  # it breaks unless all three are asked for at once
+    for letter in "bc":
+        publisher.server.fail(f"{TOP}/demo/p.{letter}", Fault(before=together.wait))
+    publisher.server.fail(f"{TOP}/demo/p.a", Fault(before=together.wait))
     reports: list[Progress] = []
     local = repository.fetch(repository.describe(DEMO), reports.append)
     assert local.frontend.path.read_bytes() == DISK

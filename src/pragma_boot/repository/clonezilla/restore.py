@@ -17,8 +17,8 @@ from pragma_boot.repository.clonezilla.reader import Reader
 from pragma_boot.repository.clonezilla.saved import PartImage, SavedDisk
 from pragma_boot.repository.clonezilla.source import cut, refused
 from pragma_boot.repository.clonezilla.table import SECTOR
-from pragma_boot.repository.clonezilla.target import Qcow2Target, RawTarget, Target
 from pragma_boot.repository.clonezilla.unpack import ahead, unpack
+from pragma_boot.repository.target import Target, open_target
 
 _REPORT = 0.2  # seconds between two progress reports
 _MIB = 1024 * 1024
@@ -42,8 +42,7 @@ def restore_file(
             details=f"{path.parent} has {free // _MIB} MiB free, at least {-(-packed // _MIB)} MiB are needed",
             resolution="free some space there, or choose another repository_dir",
         )
-    target: Target = RawTarget(path, disk.size) if form is DiskFormat.RAW else Qcow2Target(path, disk.size)
-    with closing(target):
+    with closing(open_target(path, form, disk.size)) as target:
         restore(directory, disk, target, subject, progress)
     return disk
 

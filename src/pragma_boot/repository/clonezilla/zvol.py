@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from pragma_boot.errors import CommandError, RepositoryError
 from pragma_boot.repository.clonezilla.place import VolumePlace
-from pragma_boot.repository.clonezilla.target import runs
+from pragma_boot.repository.target import runs
 from pragma_boot.run import Completed, Feed, feeding, run
 
 _log = logging.getLogger(__name__)
