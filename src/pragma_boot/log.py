@@ -28,7 +28,7 @@ _PATTERNS = (
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
     re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"),
     re.compile(
-        r"(?i)(?<=[?&\s])((?:signature|policy|key-pair-id|apikey|secretkey|token|password|x-amz-[a-z-]+)=)[^&\s\"']+"
+        r"(?i)(?<=[?&#\s])((?:signature|policy|key-pair-id|apikey|secretkey|token|password|psk|slot_seed|x-amz-[a-z-]+)=)[^&\s\"']+"
     ),
 )
 _tracebacks = logging.Formatter()

@@ -81,7 +81,7 @@ class FixedSlots:
         return self._exchange.fetch()
 
     def claim(self, holder: str, names: Sequence[str]) -> tuple[int, ...]:
-        """The slots from the first on. Raises ExchangeError when the overlay has not so many."""
+        """The slots from the first on. Raises ExchangeError when the overlay has not so many, or one is claimed."""
         information = self.fetch()
         if information is None:
             raise nothing_there(self.shown)
@@ -91,7 +91,13 @@ class FixedSlots:
                 f"{len(names)} nodes need the slots {self._first} to {last}, the overlay has {information.slots}",
                 resolution="agree with the overlay's other clusters on another first slot, or boot fewer nodes",
             )
-        return tuple(range(self._first, last + 1))
+        slots = tuple(range(self._first, last + 1))
+        if taken := [slot for slot in self._exchange.members() if slot in slots]:
+            raise ExchangeError(
+                f"slot {taken[0]} is claimed by another cluster",
+                resolution="leave #first= out: this exchange keeps claims, and gives free slots",
+            )
+        return slots
 
     def release(self, holder: str) -> None:
         """Nothing was recorded."""
