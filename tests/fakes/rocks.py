@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from emulators.rocks.emulator.faults import Fault, meet
+from emulators.rocks.emulator.remote import HOST
+from emulators.rocks.emulator.store import FOLDER
 from emulators.rocks.site import RocksSite
 from fakes.cluster_site import FakeDisks, go_on, settings
 from fakes.engine import CLUSTERS, EmptyDisks, leases, plan
@@ -41,11 +44,42 @@ class QuickRocks(Rocks):
 
     def __init__(self, site: RocksSite) -> None:
         super().__init__((str(site.rocks),))
-        self._site = site
+        self.site = site
 
     def execute(self, words: Sequence[str], limit: float) -> Completed:
-        done = self._site.call(*words)
+        done = self.site.call(*words)
         return Completed(done.status, done.out.encode(), done.err.encode())
+
+
+class QuickHosts(Hosts):
+    """`ssh` without a root folder for each host, for a site whose paths are the same everywhere: scripts run as they are.
+
+    Hosts that are down, and faults that answer in place of a call or after it, are as with the emulator's own `ssh`.
+    """
+
+    def __init__(self, site: RocksSite) -> None:
+        super().__init__((str(site.bin / "ssh"),))
+        self.site = site
+
+    def command(self, host: str, script: str, words: Sequence[str]) -> list[str]:
+        fault = meet(self.site.folder, "ssh", super().command(host, script, words))
+        if host in self.site.state().down:
+            return saying(255, stderr=f"ssh: connect to host {host} port 22: No route to host\n")
+        if fault.rc is not None and fault.when == "before":
+            return saying(fault.rc, fault.stdout, fault.stderr)
+        return self.inside(host, script, words, fault)
+
+    def inside(self, host: str, script: str, words: Sequence[str], fault: Fault) -> list[str]:
+        """The words that run a script for *host*, with what a fault does to its end."""
+        known = {HOST: host, FOLDER: self.site.folder, "PATH": f"{self.site.bin}:/usr/sbin:/usr/bin"}
+        end = f"\nexit {fault.rc}" if fault.rc is not None else ""
+        inside = ["sh", "-c", f"({script}\n){end}", "pragma", *words]
+        return ["env", *(f"{name}={value}" for name, value in known.items()), *inside]
+
+
+def saying(status: int, stdout: str = "", stderr: str = "") -> list[str]:
+    """The words of a program that says this and ends so."""
+    return ["sh", "-c", 'printf %s "$1"; printf %s "$2" >&2; exit "$3"', "ssh", stdout, stderr, str(status)]
 
 
 class RocksBench:
@@ -121,7 +155,9 @@ class OverlayDisks(FakeDisks):
         return replace(made, backing=source)
 
 
-def rocks_site(folder: Path, emulated: RocksSite, rocks: Rocks | None = None, *, addresses: int = 4) -> Site:
+def rocks_site(
+    folder: Path, emulated: RocksSite, rocks: Rocks | None = None, *, ssh: Hosts | None = None, addresses: int = 4
+) -> Site:
     """The cluster layer on an emulated site; opened again it finds what an earlier one left."""
     chosen = settings(folder, addresses=addresses)
     (folder / "images").mkdir(parents=True, exist_ok=True)
@@ -130,7 +166,12 @@ def rocks_site(folder: Path, emulated: RocksSite, rocks: Rocks | None = None, *,
     repository.offer("demo")
     clusters = replace(chosen.clusters, cpu_overcommit=8)
     driver = KvmRocksDriver(
-        rocks_settings(emulated, clusters), chosen.site.state, folder, PAUSE, rocks or QuickRocks(emulated)
+        rocks_settings(emulated, clusters),
+        chosen.site.state,
+        folder,
+        PAUSE,
+        rocks or QuickRocks(emulated),
+        ssh=ssh or QuickHosts(emulated),
     )
     disks = OverlayDisks(folder / "disks", go_on)
     return Site(

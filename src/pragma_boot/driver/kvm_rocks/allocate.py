@@ -7,11 +7,9 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from pragma_boot.config.settings import KvmRocksSettings
 from pragma_boot.driver import placing
-from pragma_boot.driver.kvm_rocks import reading
 from pragma_boot.driver.kvm_rocks.names import machine_of
 from pragma_boot.driver.kvm_rocks.note import Note, Notes
 from pragma_boot.driver.kvm_rocks.reading import Interface, Machine, Reader
@@ -58,31 +56,12 @@ class Allocator:
         self.notes.write(plan.cluster, Note())
         _refuse_what_is_taken(leases, taken.intersection(machines), interfaces)
         places = placing.place(plan, room)
-        self.notes.write(plan.cluster, Note(asked=True, vlan=leases.vlan, public_ip=str(leases.public_ip)))
+        asked = Note(asked=True, vlan=leases.vlan, public_ip=str(leases.public_ip), image=plan.image)
+        self.notes.write(plan.cluster, asked)
         self._add(plan, leases, places)
         together(*self._adjustments(plan))
         self._add_interfaces(plan, leases)
         return self._verified(reader, plan, leases, places)
-
-    def _is_it(self, plan: Plan, leases: Leases, interfaces: Iterable[Interface]) -> bool:
-        mine = [each for each in interfaces if each.host == plan.cluster]
-        return any(each.vlan == leases.vlan for each in mine) and any(each.ip == leases.public_ip for each in mine)
-
-    def _refuse_what_is_taken(
-        self, plan: Plan, leases: Leases, names: Iterable[str], interfaces: Sequence[Interface]
-    ) -> None:
-        """Rocks itself checks none of this (rocks.md 3.7)."""
-        if names:
-            raise ClusterExistsError(
-                f"Rocks has hosts called {', '.join(sorted(names))} already",
-                resolution="choose another name with name=, or remove them: rocks remove host …",
-            )
-        for each in interfaces:
-            if each.ip == leases.public_ip or each.vlan == leases.vlan:
-                what = f"address {each.ip}" if each.ip == leases.public_ip else f"VLAN {leases.vlan}"
-                raise DriverError(
-                    f"{what} is in use by {each.host} already", resolution="repeat: another is taken then"
-                )
 
     def _add(self, plan: Plan, leases: Leases, places: Mapping[NodeName, str]) -> None:
         parameters: dict[str, str | int] = {
@@ -98,13 +77,12 @@ class Allocator:
             parameters["container-hosts"] = " ".join(places[node.name] for node in plan.computes)
         self.rocks.change("add cluster", str(leases.public_ip), str(len(plan.computes)), parameters=parameters)
 
-    def _adjustments(self, plan: Plan) -> list[Callable[[], Any]]:
+    def _adjustments(self, plan: Plan) -> list[Callable[[], object]]:
         """What `add cluster` has no parameter for: the frontend's size, and nodes that differ from the others."""
         cpus = _usual(node.cpus for node in plan.computes)
         memory = _usual(node.memory_mib for node in plan.computes)
         change = self.rocks.change
-        mark = {"attr": reading.IMAGE_ATTRIBUTE, "value": plan.image}
-        wanted = [functools.partial(change, "set host attr", plan.cluster, parameters=mark)]
+        wanted: list[Callable[[], object]] = []
         for node in plan.nodes:
             name = machine_of(plan.cluster, node.name)
             frontend = node.role is Role.FRONTEND
@@ -112,7 +90,7 @@ class Allocator:
                 wanted.append(functools.partial(change, "set host vm", name, parameters={"mem": node.memory_mib}))
             if node.cpus != (1 if frontend else cpus):
                 wanted.append(functools.partial(change, "set host cpus", name, parameters={"cpus": node.cpus}))
-        return list(wanted)
+        return wanted
 
     def _add_interfaces(self, plan: Plan, leases: Leases) -> None:
         """Interfaces on further networks, with leased MACs: `report vm nextmac` gives two askers the same.

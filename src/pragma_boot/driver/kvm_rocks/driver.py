@@ -44,7 +44,7 @@ class KvmRocksDriver:
     """Promises in driver.base. Keeps nothing between two calls but its words for `rocks` and `ssh`.
 
     scratch: a folder for raw copies of images that are not raw. pause: seconds between two looks at what Rocks does.
-    rocks: the program, where it is not the settings' one.
+    rocks, ssh: the programs, where they are not the settings' ones.
     """
 
     info = DriverInfo(
@@ -63,13 +63,15 @@ class KvmRocksDriver:
         scratch: Path,
         pause: float = 1.0,
         rocks: Rocks | None = None,
+        *,
+        ssh: Hosts | None = None,
     ) -> None:
         self._settings = settings
         self._state = state
         self._scratch = scratch
         self._pause = pause
         self._rocks = rocks or Rocks(settings.rocks)
-        self._ssh = Hosts(settings.ssh)
+        self._ssh = ssh or Hosts(settings.ssh)
         self._notes = Notes(state)
 
     def preflight(self, networks: Collection[str] = ()) -> None:
@@ -156,11 +158,11 @@ class KvmRocksDriver:
 
     def status(self, cluster: ClusterName) -> Mapping[NodeName, NodeStatus]:
         """As in the contract."""
-        return status.of_cluster(Reader(self._rocks), cluster)
+        return status.of_cluster(Reader(self._rocks), self._notes, cluster)
 
     def survey(self) -> Mapping[ClusterName, Mapping[NodeName, NodeStatus]]:
         """As in the contract; whoever made them: Rocks knows no owners."""
-        return status.of_all(Reader(self._rocks))
+        return status.of_all(Reader(self._rocks), self._notes)
 
     def console_log(self, cluster: ClusterName, node: NodeName) -> Path | None:
         """As in the contract: consoles are not logged."""

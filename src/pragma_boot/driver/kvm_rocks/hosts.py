@@ -49,14 +49,14 @@ class Hosts:
     def run(self, host: str, script: str, *words: str, limit: float = 120) -> str:
         """Run a POSIX shell script with *words* as ``$1`` …; its output. Raises DriverError when it fails."""
         try:
-            return run(self._argv(host, script, words), timeout=limit).text
+            return run(self.command(host, script, words), timeout=limit).text
         except CommandError as error:
             raise _failed(host, error) from error
 
     def send(self, host: str, script: str, words: Sequence[str], data: Iterable[bytes]) -> None:
         """Run a script that reads *data*; returns when it read all and ended well. Raises DriverError."""
         try:
-            with feeding(self._argv(host, script, words)) as feed:
+            with feeding(self.command(host, script, words)) as feed:
                 feed.feed(data)
                 feed.finish()
         except CommandError as error:
@@ -82,7 +82,8 @@ class Hosts:
         if paths:
             self.run(host, _REMOVE, *paths)
 
-    def _argv(self, host: str, script: str, words: Sequence[str]) -> list[str]:
+    def command(self, host: str, script: str, words: Sequence[str]) -> list[str]:
+        """The program and its arguments for one call. Raises DriverError for what is no host's name."""
         if not is_host(host):
             raise DriverError(f"{host!r} is no host's name", resolution="look at 'rocks list host'")
         return [*self._ssh, *_OPTIONS, host, shlex.join(["sh", "-c", script, "pragma", *words])]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,18 +18,21 @@ from pragma_boot.errors import DriverError
 from pragma_boot.files import StateFolder
 from pragma_boot.model import ClusterName
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Note:
     """One cluster. asked: Rocks has been asked to add it; before that nothing of that name is ours.
 
-    vlan, public_ip: what it was to have. files: by host, disks that are still to be removed.
-    volumes: (NAS, pool, volume) that are still to be removed.
+    vlan, public_ip: what it was to have. image: what it was made from.
+    files: by host, disks that are still to be removed. volumes: (NAS, pool, volume) likewise.
     """
 
     asked: bool = False
     vlan: int | None = None
     public_ip: str | None = None
+    image: str = ""
     files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     volumes: tuple[tuple[str, str, str], ...] = ()
 
@@ -55,6 +59,15 @@ class Notes:
                 details=str(error),
                 resolution=f"look at 'rocks list cluster {cluster}'; remove the file if that cluster is to be removed",
             ) from error
+
+    def image(self, cluster: ClusterName) -> str:
+        """What the cluster was made from; empty where nothing is known of it. A note that is broken breaks no list."""
+        try:
+            note = self.read(cluster)
+        except DriverError as error:
+            _log.warning("%s: %s", error.message, error.details)
+            return ""
+        return note.image if note else ""
 
     def write(self, cluster: ClusterName, note: Note) -> None:
         """Keep *note*; it survives a crash. Raises PragmaError."""

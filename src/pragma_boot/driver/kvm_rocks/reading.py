@@ -15,9 +15,6 @@ from pragma_boot.driver.kvm_rocks.transport import PER_NODE_LIMIT, READ_LIMIT, N
 from pragma_boot.errors import DriverError
 from pragma_boot.model import Mac
 
-IMAGE_ATTRIBUTE = "pragma_image"
-"""Attribute of a frontend that we made: the image's name. It goes with the host."""
-
 CONTAINER, FRONTEND, HOSTED = "VM Container", "Frontend", "Hosted VM"
 """Memberships."""
 
@@ -158,11 +155,6 @@ class Reader:
             if _unknown(error):
                 return None
             raise
-
-    def images(self, *frontends: str) -> dict[str, str]:
-        """The image of each frontend that we made."""
-        rows = self._rows(tables.ATTRIBUTE, *frontends) if frontends else ()
-        return {row.owner or "": row["VALUE"] or "" for row in rows if row["ATTR"] == IMAGE_ATTRIBUTE}
 
     def appliances(self) -> frozenset[str]:
         """Names that stand for all hosts of a kind."""

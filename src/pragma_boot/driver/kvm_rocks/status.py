@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv4Address
 
 from pragma_boot.driver.kvm_rocks.names import node_of, order, role_of
+from pragma_boot.driver.kvm_rocks.note import Notes
 from pragma_boot.driver.kvm_rocks.reading import Interface, Machine, Reader, VirtualCluster
 from pragma_boot.driver.kvm_rocks.transport import together
 from pragma_boot.model import ClusterName, NodeName, NodeState, NodeStatus
@@ -21,33 +22,33 @@ _STATES = {
 """``shutdown`` is going down: neither active nor off; ``nostate-error``: its container does not answer."""
 
 
-def of_cluster(reader: Reader, cluster: ClusterName) -> dict[NodeName, NodeStatus]:
+def of_cluster(reader: Reader, notes: Notes, cluster: ClusterName) -> dict[NodeName, NodeStatus]:
     """One cluster's nodes; empty when Rocks has none of that name."""
     found = reader.cluster(cluster, status=True)
     if found is None:
         return {}
-    machines, interfaces, images = together(
-        functools.partial(reader.machines, *found.states),
-        functools.partial(reader.interfaces, cluster),
-        functools.partial(reader.images, cluster),
+    machines, interfaces = together(
+        functools.partial(reader.machines, *found.states), functools.partial(reader.interfaces, cluster)
     )
-    return _nodes(found, machines, interfaces, images)
+    return _nodes(found, machines, interfaces, notes.image(cluster))
 
 
-def of_all(reader: Reader) -> dict[ClusterName, dict[NodeName, NodeStatus]]:
+def of_all(reader: Reader, notes: Notes) -> dict[ClusterName, dict[NodeName, NodeStatus]]:
     """Every virtual cluster of the site."""
     clusters, machines, interfaces = together(
         functools.partial(reader.clusters, status=True), reader.machines, reader.interfaces
     )
-    images = reader.images(*clusters)
-    return {ClusterName(name): _nodes(found, machines, interfaces, images) for name, found in clusters.items()}
+    return {
+        ClusterName(name): _nodes(found, machines, interfaces, notes.image(ClusterName(name)))
+        for name, found in clusters.items()
+    }
 
 
 def _nodes(
     found: VirtualCluster,
     machines: Mapping[str, Machine],
     interfaces: Iterable[Interface],
-    images: Mapping[str, str],
+    image: str,
 ) -> dict[NodeName, NodeStatus]:
     cluster = ClusterName(found.frontend)
     public = _public(found.frontend, tuple(interfaces))
@@ -60,7 +61,7 @@ def _nodes(
             state=_STATES.get(found.states[name], NodeState.UNKNOWN),
             host=machines[name].host if name in machines else "",
             public_ip=public,
-            image=images.get(found.frontend, ""),
+            image=image,
         )
     return nodes
 

@@ -51,7 +51,6 @@ MACHINE = Form(
     ("SLICE", "MEM", "CPUS", "MAC", "HOST", "VIRT-TYPE", "STATUS", "DISK", "DISKSIZE", "CDROM"),
 )
 MACHINE_NAS = Form("list host vm nas", "VM-HOST", ("NAS", "ZPOOL"))
-ATTRIBUTE = Form("list host attr", "HOST", ("ATTR", "VALUE", "SOURCE"))
 APPLIANCE = Form("list appliance", "APPLIANCE", ("GRAPH", "NODE"))
 BOOT = Form("list host boot", "HOST", ("ACTION",))
 STORAGEMAP = Form(

@@ -57,7 +57,7 @@ def test_04_a_command_is_one_word_so_that_no_host_is_taken_for_a_part_of_it(benc
 
 
 def test_05_each_failing_step_of_allocate_is_told(bench: RocksBench) -> None:
-    for words in ("add cluster", "set host cpus", "set host vm", "set host attr"):
+    for words in ("add cluster", "set host cpus", "set host vm"):
         with bench.leaves_nothing():
             bench.site.faults({"match": f"^{words}", "rc": 1, "stdout": "Error: no\n{host}\n"})
             with pytest.raises(DriverError, match="no"):
