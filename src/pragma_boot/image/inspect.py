@@ -89,9 +89,14 @@ def inspect(guest: Guest) -> GuestProfile:
         slow_keygen=_slow_keygen(guest),
         stale=stale.cleaning(guest),
         identity=() if legacy else stale.identity(guest, host_keys=ed25519 or regenerates),
-        texts={path: text for path in _MERGED if (text := peek.text(guest, path))},
+        texts=_texts(guest),
     )
     return _with_warnings(profile)
+
+
+def _texts(guest: Guest) -> dict[str, str]:
+    found = {path: peek.text(guest, path) for path in _MERGED}
+    return {path: text for path, text in found.items() if text}
 
 
 def _release(guest: Guest) -> tuple[str, str]:

@@ -201,7 +201,7 @@ def _ifcfg(target: Target) -> list[Edit]:
 
 
 def _dns_facts(target: Target) -> dict[str, str]:
-    return {f"DNS{number}": str(ip) for number, ip in enumerate(target.dns[:3], 1)} | {"DOMAIN": SEARCH}
+    return {**{f"DNS{number}": str(ip) for number, ip in enumerate(target.dns[:3], 1)}, "DOMAIN": SEARCH}
 
 
 def _wicked(target: Target) -> list[Edit]:
@@ -209,7 +209,8 @@ def _wicked(target: Target) -> list[Edit]:
     for nic in target.node.nics:
         facts = {"BOOTPROTO": "static", "STARTMODE": "auto", "IPADDR": str(nic.address), "MTU": str(nic.mtu)}
         zone = target.zone(nic)
-        lines = [MARK, *(f"{key}='{value}'" for key, value in (facts | ({"ZONE": zone} if zone else {})).items())]
+        facts.update({"ZONE": zone} if zone else {})
+        lines = [MARK, *(f"{key}='{value}'" for key, value in facts.items())]
         edits.append(_lines(f"/etc/sysconfig/network/ifcfg-{target.device(nic)}", lines))
     routes = [f"default {nic.gateway} - {target.device(nic)}" for nic in target.node.nics if nic.gateway]
     edits.append(_lines("/etc/sysconfig/network/routes", [MARK, *routes]))
