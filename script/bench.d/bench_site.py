@@ -125,9 +125,14 @@ class BenchSite:
             self.pragma("image", "build", name, f"flavour={name}")
 
 
+def quick() -> bool:
+    """Whether this is but a trial: everything once, and as small as makes sense."""
+    return "--quick" in sys.argv
+
+
 def rounds(usual: int) -> int:
     """How often to measure: once with ``--quick``."""
-    return 1 if "--quick" in sys.argv else usual
+    return 1 if quick() else usual
 
 
 def end_in_order() -> None:
@@ -143,18 +148,26 @@ def end_in_order() -> None:
 
 
 @contextmanager
-def bench_site(*, memory: int, clusters: int = 8) -> Iterator[BenchSite]:
-    """A site that is gone afterwards, with all its machines and networks. Benches on one host take turns."""
+def bench_folder() -> Iterator[Path]:
+    """An empty folder that is gone afterwards, however the section ends. Benches on one host take turns."""
     end_in_order()
+    BASE.mkdir(parents=True, exist_ok=True)
     with lock(BASE / "bench.lock"):
         clear_up()  # what a bench that was killed has left
         try:
             SITE.mkdir()
-            site = BenchSite(SITE, memory=memory, clusters=clusters)
-            site.pragma("init")
-            yield site
+            yield SITE
         finally:
             clear_up()
+
+
+@contextmanager
+def bench_site(*, memory: int, clusters: int = 8) -> Iterator[BenchSite]:
+    """A site that is gone afterwards, with all its machines and networks."""
+    with bench_folder() as folder:
+        site = BenchSite(folder, memory=memory, clusters=clusters)
+        site.pragma("init")
+        yield site
 
 
 def clear_up() -> None:

@@ -1,4 +1,4 @@
-"""Fetching: a 2 GiB image from a web server against curl, pigz and dd; a list of 5,000 images."""
+"""Fetching: a 2 GiB image from a web server against curl, pigz and dd; a list of 5,000 images. A trial is smaller."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 HERE = Path(__file__).resolve()
 sys.path[:0] = [str(HERE.parent), str(HERE.parents[2] / "tests")]
-from bench_site import BASE, BenchSite, done, end_in_order, note, rounds, row, timed  # noqa: E402
+from bench_site import BASE, BenchSite, bench_folder, done, note, quick, rounds, row, timed  # noqa: E402
 
 from fakes.nginx import installed, running_nginx  # noqa: E402
 
-GIB = 1024**3
-SIZE, DATA = 2 * GIB, 1000 * 1024**2
+MIB = 1024**2
+SIZE, DATA = (256 * MIB, 100 * MIB) if quick() else (2048 * MIB, 1000 * MIB)
 """Bytes of the disk, and how much of it is not zero."""
 IMAGES = 5000
 DOCUMENT = (
@@ -45,12 +44,9 @@ print(json.dumps([seconds, peak, str(disk)]))
 
 
 def main() -> None:
-    end_in_order()
     if not installed() or not all(map(shutil.which, ("curl", "pigz", "dd"))):
         sys.exit("bench: fetch needs nginx-light, openssl, curl and pigz")
-    BASE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=BASE, prefix="fetch-") as name:
-        folder = Path(name)
+    with bench_folder() as folder:
         (folder / "server").mkdir()
         with running_nginx(folder / "server") as server:
             rows = _large(folder, server.url, server.www)
@@ -60,7 +56,7 @@ def main() -> None:
 
 def _large(folder: Path, url: str, www: Path) -> list[dict[str, object]]:
     (www / "big").mkdir()
-    os.link(packed(), www / "big" / "disk.img.gz")
+    os.link(packed(folder), www / "big" / "disk.img.gz")
     (www / "big" / "big.xml").write_text(DOCUMENT)
     (www / "vcdb.txt").write_text("big,big/big.xml\n")
     ours, pipes, memory, out = [], [], [], folder / "pipe.img"
@@ -76,7 +72,7 @@ def _large(folder: Path, url: str, www: Path) -> list[dict[str, object]]:
         shutil.rmtree(folder / "ours")
     ratio = [mine / theirs for mine, theirs in zip(ours, pipes, strict=True)]
     return [
-        row("fetch + unpack + sparse write of 2 GiB", ours, "s"),
+        row(f"fetch + unpack + sparse write of {SIZE // MIB} MiB", ours, "s"),
         row("curl | pigz -dc | dd conv=sparse", pipes, "s"),
         row("the one by the other", [statistics.median(ratio)], "", target="≤ 1.0", most=1.0),
         row("peak memory", memory, "MB", target="< 150 MB", most=150),
@@ -95,19 +91,21 @@ def _pipe(url: str, out: Path) -> None:
     subprocess.run(["bash", "-o", "pipefail", "-c", words, "sh", url, out], check=True)
 
 
-def packed() -> Path:
-    """A gzipped disk of programs and texts of this machine, then zeros; made once."""
-    path = BASE / "fetch-disk.img.gz"
+def packed(folder: Path) -> Path:
+    """A gzipped disk of programs and texts of this machine, then zeros; kept for the next bench, a trial's is not."""
+    path = (folder if quick() else BASE) / "fetch-disk.img.gz"
     if not path.exists():
-        note("packing a 2 GiB disk")
-        with path.with_suffix(".new").open("wb") as target:
+        note(f"packing a disk of {SIZE // MIB} MiB")
+        unfinished = folder / "packed"
+        with unfinished.open("wb") as target:
             packer = subprocess.Popen(["pigz", "-6"], stdin=subprocess.PIPE, stdout=target)
             assert packer.stdin
             for piece in _disk():
                 packer.stdin.write(piece)
             packer.stdin.close()
-            packer.wait()
-        path.with_suffix(".new").replace(path)
+            if packer.wait():
+                sys.exit("bench: pigz failed")
+        unfinished.replace(path)
     return path
 
 
@@ -119,8 +117,8 @@ def _disk() -> Iterator[bytes]:
                 piece = file.read_bytes()[:left]
                 left -= len(piece)
                 yield piece
-    for _ in range((SIZE - DATA) // 1024**2):
-        yield bytes(1024**2)
+    for _ in range((SIZE - DATA) // MIB):
+        yield bytes(MIB)
 
 
 def _list(folder: Path, url: str, www: Path) -> dict[str, object]:
@@ -128,7 +126,7 @@ def _list(folder: Path, url: str, www: Path) -> dict[str, object]:
     (www / "vcdb.txt").write_text(
         "".join(f"image{number},image{number}/image{number}.xml\n" for number in range(IMAGES))
     )
-    site = BenchSite(_made(folder / "site"), memory=256)
+    site = BenchSite(_made(folder / "list"), memory=256)
     (site.folder / "etc" / "site_conf.conf").write_text(
         f"site_ve_driver = 'libvirt'\nstate_directory = '{folder / 'state'}'\nlog_directory = '{folder / 'log'}'\n"
         "repository_settings = {'repository_class': 'http',"

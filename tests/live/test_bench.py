@@ -33,12 +33,12 @@ def left() -> list[str]:
 
 
 @pytest.fixture
-def bench() -> Iterator[subprocess.Popen[str]]:
-    """A short bench of booting, in a process group of its own as from a terminal."""
+def bench(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
+    """A short bench, of booting unless the test names sections; in a process group of its own as from a terminal."""
     reason = unfit()
     if reason:
         pytest.skip(reason)
-    argv = [CHECKOUT / "script/bench", "boot_tiny", "--quick"]
+    argv = [CHECKOUT / "script/bench", *getattr(request, "param", ["boot_tiny"]), "--quick"]
     pipe = subprocess.PIPE
     with subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as program:
         yield program
@@ -88,6 +88,24 @@ def test_a_bench_that_is_interrupted_at_the_terminal(bench: subprocess.Popen[str
 
 def test_a_bench_that_is_told_to_end(bench: subprocess.Popen[str]) -> None:
     wait_for(machine_runs, bench)
+    bench.terminate()
+    bench.communicate()
+    assert bench.returncode != 0
+    assert left() == []
+
+
+@pytest.mark.parametrize("bench", [["fetch", "clonezilla"]], indirect=True)
+def test_sections_without_machines(bench: subprocess.Popen[str]) -> None:
+    out, err = bench.communicate()
+    assert bench.returncode == 0, err
+    for row in ("curl | pigz -dc | dd", "pragma list repository", "pigz -dc | partclone.restore", "peak memory"):
+        assert row in out
+    assert left() == []
+
+
+@pytest.mark.parametrize("bench", [["clonezilla"]], indirect=True)
+def test_a_section_without_machines_that_is_told_to_end(bench: subprocess.Popen[str]) -> None:
+    wait_for((BASE / "site" / "image").exists, bench)
     bench.terminate()
     bench.communicate()
     assert bench.returncode != 0
