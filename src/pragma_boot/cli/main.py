@@ -1,6 +1,7 @@
 """The program `pragma`: from words to an exit status.
 
-0 done · 1 failed · 2 the command line is wrong · 3 removed, but for what goes later · 130, 143, 129 interrupted by Ctrl-C, SIGTERM, SIGHUP · 141 the
+0 done · 1 failed · 2 the command line is wrong · 3 removed, but for what goes later · 130, 143, 129 interrupted by
+Ctrl-C, SIGTERM, SIGHUP · 141 the
 reader of our output is gone.
 """
 

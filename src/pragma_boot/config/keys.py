@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pragma_boot.config import netvalues, values
+from pragma_boot.config.cloudstack_keys import CLOUDSTACK_KEYS, CLOUDSTACK_OWN
 from pragma_boot.config.key import Key
 from pragma_boot.config.settings import Accel
 
@@ -217,65 +218,10 @@ _ROCKS_KEYS: tuple[Key, ...] = (
     ),
 )
 
-_CLOUDSTACK_KEYS: tuple[Key, ...] = (
-    Key(
-        "baseurl",
-        values.web_url,
-        "URL of the CloudStack API.",
-        required=True,
-        example="https://cloud.example.org:8080/client/api",
-    ),
-    Key("apikey", values.text, "Your API key.", required=True, example="API-KEY", secret=True),
-    Key("secretkey", values.text, "Your secret key.", required=True, example="SECRET-KEY", secret=True),
-    Key(
-        "templatefilter",
-        values.choice(
-            "featured", "community", "self", "selfexecutable", "shared", "sharedexecutable", "executable", "all"
-        ),
-        "Which templates are looked at.",
-        default="community",
-        example="executable",
-    ),
-    Key(
-        "networkoffering",
-        values.text,
-        "Name of the network offering for private networks.",
-        default="DefaultIsolatedNetworkOfferingWithSourceNatService",
-        example="DefaultIsolatedNetworkOfferingWithSourceNatService",
-    ),
-    Key("zone", values.optional_text, "Name of the zone; needed where there are several.", default="", example="zone1"),
-    Key(
-        "public_network",
-        values.optional_text,
-        "Name or id of an existing network for the public side.",
-        default="",
-        example="shared-net",
-    ),
-    Key(
-        "service_offerings",
-        values.words,
-        "Names of the service offerings for nodes, as a list.",
-        default=[],
-        example=["Medium Instance"],
-        absent="chosen by CPUs and memory",
-    ),
-    Key("ports", values.ports, "TCP ports of a frontend that are open.", default=[22, 80, 443], example=[22]),
-    Key(
-        "ca_file",
-        values.optional_path,
-        "Certificates (PEM) of a private authority that signed the server's.",
-        absent="the system's authorities",
-        example="/etc/ssl/site-ca.pem",
-    ),
-    Key("timeout", values.seconds(1, 600), "How long the server may take to answer, seconds.", default=30, example=60),
-    Key("anti_affinity", values.boolean, "Ask for different hosts for a cluster's nodes.", default=False, example=True),
-    Key("dns", netvalues.addresses, "DNS servers for the nodes.", default=[], example="198.51.100.1"),
-)
-
 DRIVER_KEYS: Mapping[str, tuple[Key, ...]] = {
     "libvirt": _ADDRESS_KEYS + _LIBVIRT_KEYS + _NODE_KEYS,
     "kvm_rocks": _ADDRESS_KEYS + _ROCKS_KEYS + _NODE_KEYS,
-    "cloudstack": _CLOUDSTACK_KEYS + _NODE_KEYS,
+    "cloudstack": CLOUDSTACK_KEYS + tuple(row for row in _NODE_KEYS if row.name not in CLOUDSTACK_OWN),
     "memory": _ADDRESS_KEYS + _NODE_KEYS,
 }
 """The rows of each driver's file, by driver."""

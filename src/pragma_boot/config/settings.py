@@ -155,6 +155,30 @@ class KvmRocksSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class CloudStackSettings:
+    """cloudstack.conf: the keys that only this driver has.
+
+    public_network: name or id, or empty: the account's own. offerings: names, or empty: all of the site.
+    timeout: seconds for one answer. public_first: whether the frontend's public interface is the cloud's default one.
+    """
+
+    url: str
+    apikey: str = field(repr=False)
+    secretkey: str = field(repr=False)
+    template_filter: str
+    network_offering: str
+    zone: str
+    public_network: str
+    offerings: tuple[str, ...]
+    ports: tuple[int, ...]
+    ca_file: Path | None
+    timeout: float
+    anti_affinity: bool
+    public_first: bool
+    clusters: ClusterSettings
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All of it; *folder* is where the files were found.
 
@@ -166,6 +190,7 @@ class Settings:
     clusters: ClusterSettings
     libvirt: LibvirtSettings | None = None
     kvm_rocks: KvmRocksSettings | None = None
+    cloudstack: CloudStackSettings | None = None
     drivers: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 from pragma_boot import log
 from pragma_boot.config.checks import check_networks
+from pragma_boot.config.cloudstack_keys import credentials, readable_by_others
 from pragma_boot.config.find import find_folder
 from pragma_boot.config.key import Key
 from pragma_boot.config.keys import DRIVER_KEYS, SITE_FILE, SITE_KEYS, driver_file
@@ -22,6 +24,7 @@ from pragma_boot.config.repository_keys import REPOSITORY_KEYS, repository_keys
 from pragma_boot.config.section import Section, defaulted, unknown, validated
 from pragma_boot.config.settings import (
     Accel,
+    CloudStackSettings,
     ClusterSettings,
     KvmRocksSettings,
     LibvirtSettings,
@@ -36,8 +39,10 @@ from pragma_boot.files import StateFolder
 _LINE = re.compile(r":(\d+)(?: |$)")
 _UNSET = IPv4Address(0)
 _WEB_CLASSES = ("http", "cloudfront")
-_TYPED_DRIVERS = ("libvirt", "kvm_rocks")
+_TYPED_DRIVERS = ("libvirt", "kvm_rocks", "cloudstack")
 _TYPED = ("repository_class", "repository_dir", "vcdb_filename", "cache_dir")
+
+_log = logging.getLogger(__name__)
 
 Outcome = tuple[dict[str, Any], list[Fault]]
 """The values that are right, and the faults of the others."""
@@ -55,11 +60,23 @@ def load_settings(folder: Path | None = None, environ: Mapping[str, str] = os.en
     if name:
         driver, more = read_driver(name, load_file(folder / driver_file(name)))
         faults += more
+    if name == "cloudstack":
+        faults += _keys(driver, folder / driver_file(name), environ)
     if faults:
         count = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
         mend = "mend the files, then repeat; docs/site-config.md explains every key"
         raise ConfigError(f"the configuration in {folder} has {count}", faults, resolution=mend)
     return _settings(folder, site, driver)
+
+
+def _keys(driver: dict[str, Any], path: Path, environ: Mapping[str, str]) -> list[Fault]:
+    """The cloud's keys, wherever they are; a file that others can read them in is told."""
+    in_file = bool(driver.get("secretkey"))
+    faults = credentials(driver, environ, str(path))
+    log.hide([driver["apikey"], driver["secretkey"]])
+    if in_file and readable_by_others(path):
+        _log.warning("others can read the secret key in %s: chmod 600 %s", path, path)
+    return faults
 
 
 def read_site(loaded: Loaded, environ: Mapping[str, str], *, root: bool) -> Outcome:
@@ -159,6 +176,7 @@ def _settings(folder: Path, site: Mapping[str, Any], driver: Mapping[str, Any]) 
         clusters=clusters,
         libvirt=_libvirt(driver, clusters) if name == "libvirt" else None,
         kvm_rocks=_kvm_rocks(driver, clusters) if name == "kvm_rocks" else None,
+        cloudstack=_cloudstack(driver, clusters) if name == "cloudstack" else None,
         drivers=MappingProxyType({} if name in _TYPED_DRIVERS else {name: MappingProxyType(dict(driver))}),
     )
 
@@ -212,5 +230,24 @@ def _kvm_rocks(found: Mapping[str, Any], clusters: ClusterSettings) -> KvmRocksS
         frontend_container=found["frontend_container"] or None,
         rocks=found["rocks"],
         ssh=found["ssh"],
+        clusters=clusters,
+    )
+
+
+def _cloudstack(found: Mapping[str, Any], clusters: ClusterSettings) -> CloudStackSettings:
+    return CloudStackSettings(
+        url=found["baseurl"].rstrip("?&"),
+        apikey=found["apikey"],
+        secretkey=found["secretkey"],
+        template_filter=found["templatefilter"],
+        network_offering=found["networkoffering"],
+        zone=found["zone"],
+        public_network=found["public_network"],
+        offerings=found["service_offerings"],
+        ports=found["ports"],
+        ca_file=found["ca_file"],
+        timeout=found["timeout"],
+        anti_affinity=found["anti_affinity"],
+        public_first=found["default_nic"] == "public",
         clusters=clusters,
     )

@@ -177,7 +177,11 @@ networkoffering = "DefaultIsolatedNetworkOfferingWithSourceNatService"
         )
         assert found.clusters.public_ips == ()
         assert found.clusters.gw == IPv4Address("0.0.0.0")
-        assert found.drivers["cloudstack"]["ports"] == (22, 80, 443)
+        cloud = found.cloudstack
+        assert cloud
+        assert (cloud.url, cloud.apikey) == ("https://cloud.example.org:8080/client/api", "the-api-key")
+        assert (cloud.ports, cloud.zone, cloud.public_first) == ((22, 80, 443), "", True)
+        assert str(found.clusters.private_network) == "10.3.3.2/24"
 
     @pytest.mark.parametrize(
         "more",
