@@ -14,7 +14,7 @@ import pytest
 from fakes import images
 from pragma_boot.errors import UsageError
 from pragma_boot.image.access import SIZE_LIMIT, new_access, read_public_keys
-from pragma_boot.image.render.ssh import dropbear_key
+from pragma_boot.image.render.dropbear import dropbear_key
 from pragma_boot.model import NodeName
 
 BLOB = base64.b64encode(struct.pack(">I", 11) + b"ssh-ed25519" + struct.pack(">I", 32) + bytes(32)).decode()

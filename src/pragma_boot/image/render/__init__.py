@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from pragma_boot.image.base import Edit, MakeFolder, Write
 from pragma_boot.image.profile import Backend, GuestProfile
-from pragma_boot.image.render import backends, names, nat, ready, ssh
+from pragma_boot.image.render import backends, names, nat, overlay, ready, ssh
 from pragma_boot.image.render.ready import can_report
 from pragma_boot.image.render.target import Target
 from pragma_boot.model import Access, Allocation, Mac, NodeAllocation
@@ -44,6 +44,7 @@ def edits(
         *names.identity(target),
         *ssh.access(target),
         *nat.forwarding(target),
+        *overlay.overlay(target),
         *_cloud_init(profile),
         *ready.report(target),
     ]

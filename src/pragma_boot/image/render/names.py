@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from pragma_boot.image.base import Edit, Write
+from pragma_boot.image.render import overlay
 from pragma_boot.image.render.backends import assigned
 from pragma_boot.image.render.target import SEARCH, Target, block, without_block
 from pragma_boot.model import PRIVATE, PUBLIC, NodeAllocation, Role
@@ -66,7 +67,7 @@ def _lines_of(target: Target, node: NodeAllocation) -> list[str]:
             names = (f"{node.name}.{nic.network}",)
         if names:
             lines.append(f"{nic.address.ip} {' '.join(names)}")
-    return lines
+    return lines + overlay.hosts_line(target, node)
 
 
 def _machinefile(target: Target) -> list[Edit]:

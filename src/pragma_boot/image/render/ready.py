@@ -13,7 +13,7 @@ from ipaddress import IPv4Address
 
 from pragma_boot.image.base import Edit, Symlink, Write
 from pragma_boot.image.profile import MARK, GuestProfile, Hook
-from pragma_boot.image.render import nat
+from pragma_boot.image.render import nat, overlay
 from pragma_boot.image.render.target import Target, block, without_block
 from pragma_boot.model import PRIVATE, REPORT_MARK, Nic
 
@@ -54,6 +54,7 @@ def _facts(target: Target) -> str:
         else "",
         # elsewhere the script has ended before the report starts
         "nat": nat.TRIED if target.profile.hook is Hook.SYSTEMD and nat.needs_script(target) else "",
+        **overlay.facts(target),
     }
     return "".join((f"{MARK}\n", *(f"{key}={shlex.quote(value)}\n" for key, value in facts.items())))
 
@@ -74,21 +75,36 @@ def _hex(address: IPv4Address) -> str:
 
 
 def _hook(target: Target) -> list[Edit]:
-    hook, translate = target.profile.hook, nat.needs_script(target)
+    hook, started = target.profile.hook, _started(target)
     if hook is Hook.SYSTEMD:
-        edits = _service("pragma-report.service", _REPORT_UNIT)
-        return edits + (_service("pragma-nat.service", _NAT_UNIT) if translate else [])
-    up = ["[ ! -x /etc/pragma/network ] || /bin/sh /etc/pragma/network || :"]
+        units = [("report", _REPORT_UNIT), *((name, _UNITS[name]) for name, _ in started)]
+        return [edit for name, text in units for edit in _service(f"pragma-{name}.service", text)]
+    if hook is Hook.INIT:
+        return [_boot_script(number, name, line) for number, (name, line) in enumerate(started, 1)]
     lines = [
-        *up,
-        *([f"/bin/sh {nat.SCRIPT} || :"] if translate else []),
+        "[ ! -x /etc/pragma/network ] || /bin/sh /etc/pragma/network || :",
+        *(line for _, line in started),
         f"/bin/sh {REPORT} < /dev/null > /dev/null 2>&1 &",
     ]
-    if hook is Hook.INIT:
-        return [Symlink("/etc/pragma/boot.d/10-nat", nat.SCRIPT)] if translate else []
     if hook is Hook.LOCAL_D:
         return [Write("/etc/local.d/pragma.start", "\n".join(["#!/bin/sh", MARK, *lines, ""]).encode(), 0o755)]
     return [_rc_local(target, lines)] if hook is Hook.RC_LOCAL else []
+
+
+def _started(target: Target) -> list[tuple[str, str]]:
+    """What the node's boot starts beside its report, in order: names, and shell lines."""
+    started = [("nat", f"/bin/sh {nat.SCRIPT} || :")] if nat.needs_script(target) else []
+    started += [("overlay", f"/bin/sh {overlay.SCRIPT} || :")] if overlay.needs_script(target) else []
+    names = f"/bin/sh {overlay.NAMES} sync < /dev/null > /dev/null 2>&1 &"
+    return started + ([("names", names)] if overlay.tells_names(target) else [])
+
+
+def _boot_script(number: int, name: str, line: str) -> Edit:
+    """One of /etc/pragma/boot.d, which the image's own init runs in their order."""
+    path = f"/etc/pragma/boot.d/{number}0-{name}"
+    if line.endswith("&"):
+        return Write(path, f"#!/bin/sh\n{MARK}\n{line}\n".encode(), 0o755)
+    return Symlink(path, line.split()[1])
 
 
 def _rc_local(target: Target, lines: list[str]) -> Write:
@@ -138,6 +154,34 @@ ExecReload=/bin/sh {nat.SCRIPT}
 [Install]
 WantedBy=multi-user.target
 """
+_OVERLAY_UNIT = f"""{MARK}
+[Unit]
+Description=Bring up this node's part of the overlay
+After=network.target iptables.service
+Before=pragma-names.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh {overlay.SCRIPT}
+
+[Install]
+WantedBy=multi-user.target
+"""
+_NAMES_UNIT = f"""{MARK}
+[Unit]
+Description=Tell this cluster's names in the overlay, and learn the others'
+After=network.target
+
+[Service]
+ExecStart=/bin/sh {overlay.NAMES} sync
+Restart=always
+RestartSec=30
+
+[Install]
+WantedBy=multi-user.target
+"""
+_UNITS = {"nat": _NAT_UNIT, "overlay": _OVERLAY_UNIT, "names": _NAMES_UNIT}
 _NETWORK_UNIT = f"""{MARK}
 [Unit]
 Description=Bring up the networks of this node of a virtual cluster

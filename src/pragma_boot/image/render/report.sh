@@ -144,13 +144,18 @@ answers() { # whether an ssh server greets; true when we have nothing to ask wit
     fi 2> /dev/null
 }
 
-reaches_frontend() {
-    resolves "$frontend" || return 1
+reaches() { # ADDRESS
     if has ping; then
-        ping -c 1 -W 1 "$frontend_ip" > /dev/null 2>&1 && return
+        ping -c 1 -W 1 "$1" > /dev/null 2>&1 && return
         has bash || has nc || return 1
     fi
-    answers "$frontend_ip"
+    answers "$1"
+}
+
+reaches_frontend() { resolves "$frontend" && reaches "$frontend_ip"; }
+
+knows_names() { # those of the overlay's other clusters
+    [ -e "$root$learnt" ]
 }
 
 enter() { # NODE ADDRESS: log in there without being asked anything
@@ -219,6 +224,9 @@ else
     check_computes
     [ -z "$nat" ] || await no-nat has_nat
 fi
+[ -z "$overlay" ] || await "no-overlay $overlay" is_local "$overlay"
+[ -z "$hub" ] || await "no-hub $hub" reaches "$hub"
+[ -z "$learnt" ] || await no-names knows_names
 say ready
 for pause in 2 8; do # again, in case that a getty took the line over just then
     nap $pause

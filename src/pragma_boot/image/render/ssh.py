@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import struct
-
 from pragma_boot.image.base import Edit, MakeFolder, Move, Symlink, Write
 from pragma_boot.image.profile import SAVED, SshServer
+from pragma_boot.image.render import overlay
+from pragma_boot.image.render.dropbear import dropbear_key
 from pragma_boot.image.render.names import names_of
 from pragma_boot.image.render.target import Target, block, without_block
 from pragma_boot.model import KeyPair, NodeAllocation
@@ -33,7 +32,8 @@ def access(target: Target) -> list[Edit]:
 
 def _authorized(target: Target, old: str) -> str:
     foreign = [line for line in without_block(old).splitlines() if not (_FORCED in line and "Please login as" in line)]
-    ours = [line for line in (*target.access.user_keys, target.access.cluster.public) if line]
+    given = (*target.access.user_keys, target.access.cluster.public, *overlay.visitors(target))
+    ours = [line for line in given if line]
     return "".join(f"{line}\n" for line in foreign) + block(list(dict.fromkeys(ours)))
 
 
@@ -62,18 +62,6 @@ def _pair(path: str, pair: KeyPair) -> list[Edit]:
     return [Write(path, pair.private.encode(), 0o600), Write(f"{path}.pub", f"{pair.public}\n".encode())]
 
 
-def dropbear_key(pair: KeyPair) -> bytes:
-    """An ed25519 private key in dropbear's own format: its type, then seed and public key as one string.
-
-    OpenSSH's file ends (before comment and padding) with the same two, so they are cut out of it.
-    """
-    body = "".join(line for line in pair.private.splitlines() if not line.startswith("-----"))
-    data = base64.b64decode(body)
-    kind = struct.pack(">I", 11) + b"ssh-ed25519"
-    start = data.rindex(kind) + len(kind) + 4 + 32  # after the type: the public key, then what we want
-    return kind + data[start : start + 4 + 64]
-
-
 def _known_hosts(target: Target) -> list[Edit]:
     if not target.profile.ed25519:
         return []  # its nodes have other keys than ours
@@ -93,6 +81,7 @@ def _known_hosts(target: Target) -> list[Edit]:
 
 def _addresses(target: Target, node: NodeAllocation) -> list[str]:
     names = [node.name, *names_of(target, node), *(str(nic.address.ip) for nic in node.nics)]
+    names += overlay.known_as(target, node)
     if node == target.allocation.frontend:
         names.insert(1, target.allocation.fqdn)
     return list(dict.fromkeys(names))
