@@ -1,4 +1,4 @@
-"""The running machine's own root file system as a `Guest` that inspection reads and the renderer's edits change.
+"""The running machine's own root file system: `Files` that inspection reads and the renderer's edits change.
 
 Edits are collapsed first: a file that is cleaned away and written anew is only replaced, by one rename, and not even
 touched when it already is as wanted. So a second run changes nothing, and a power cut leaves no half-written file.
@@ -25,25 +25,25 @@ class LiveRoot:
         self._top = top.rstrip("/")
         self.changed: list[str] = []
 
-    # ------------------------------------------------------------------------------------------------- see `Guest`
+    # ------------------------------------------------------------------------------------------------- see `Files`
 
     def exists(self, path: str) -> bool:
-        """See `Guest.exists`."""
+        """See `Files.exists`."""
         return os.path.exists(self.place(path))
 
     def is_dir(self, path: str) -> bool:
-        """See `Guest.is_dir`."""
+        """See `Files.is_dir`."""
         return os.path.isdir(self.place(path))
 
     def listdir(self, path: str) -> tuple[str, ...]:
-        """See `Guest.listdir`."""
+        """See `Files.listdir`."""
         try:
             return tuple(sorted(os.listdir(self.place(path))))
         except OSError:
             return ()
 
     def read(self, path: str) -> bytes:
-        """See `Guest.read`."""
+        """See `Files.read`."""
         place = self.place(path)
         try:
             # files of sysfs and procfs are regular, and tell no size
@@ -58,7 +58,7 @@ class LiveRoot:
         return data
 
     def readlink(self, path: str) -> str | None:
-        """See `Guest.readlink`."""
+        """See `Files.readlink`."""
         try:
             return os.readlink(self.place(path, follow=False))
         except OSError:
@@ -90,6 +90,10 @@ class LiveRoot:
                 continue
             here.append(part)
         return "/".join((self._top, *here)) or "/"
+
+    def make_folder(self, path: str, mode: int = 0o700) -> None:
+        """Make a folder, if it is not there."""
+        self.apply([MakeFolder(path, mode)])
 
     def apply(self, edits: Sequence[Edit]) -> None:
         """See `Guest.apply`; the paths that changed are added to `changed`. Raises GuestError."""

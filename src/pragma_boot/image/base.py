@@ -69,13 +69,11 @@ Edit = Write | Move | Remove | Symlink | MakeFolder
 """Paths are absolute in the guest, without ``..``. Edits of one disk are applied in order."""
 
 
-class Guest(Protocol):
-    """The root file system of one disk, open for a while.
+class Files(Protocol):
+    """A root file system to look at: a disk's, or in our agent the running machine's own.
 
-    Symbolic links in folders are resolved inside the guest; no path ever leaves it.
+    Symbolic links in folders are resolved inside it; no path ever leaves it.
     """
-
-    disk: Disk | LocalDisk
 
     def exists(self, path: str) -> bool:
         """Whether *path* is there (following links)."""
@@ -91,6 +89,12 @@ class Guest(Protocol):
 
     def readlink(self, path: str) -> str | None:
         """What the symbolic link at *path* says; None when there is none."""
+
+
+class Guest(Files, Protocol):
+    """The root file system of one disk, open for a while."""
+
+    disk: Disk | LocalDisk
 
     def export(self, path: str, target: Path) -> None:
         """Copy a file of any size (a kernel, say) out to *target* on the host, following links. Raises GuestError."""

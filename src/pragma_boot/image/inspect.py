@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pragma_boot.errors import GuestError
 from pragma_boot.image import peek, stale
-from pragma_boot.image.base import Guest
+from pragma_boot.image.base import Files
 from pragma_boot.image.profile import (
     Backend,
     GuestProfile,
@@ -47,7 +47,7 @@ _SERVICES = (  # not every folder below /etc: each costs milliseconds
 )
 
 
-def inspect(guest: Guest) -> GuestProfile:
+def inspect(guest: Files) -> GuestProfile:
     """Find out what *guest* is (guest.md 5, 8.1 and 8.4).
 
     Raises GuestError when the file system has no /etc: it is no root file system then.
@@ -94,12 +94,12 @@ def inspect(guest: Guest) -> GuestProfile:
     return _with_warnings(profile)
 
 
-def _texts(guest: Guest) -> dict[str, str]:
+def _texts(guest: Files) -> dict[str, str]:
     found = {path: peek.text(guest, path) for path in _MERGED}
     return {path: text for path, text in found.items() if text}
 
 
-def _release(guest: Guest) -> tuple[str, str]:
+def _release(guest: Files) -> tuple[str, str]:
     facts = peek.assignments(peek.text(guest, peek.first(guest, "/etc/os-release", "/usr/lib/os-release") or ""))
     if "ID" in facts:
         return facts["ID"].lower(), facts.get("VERSION_ID", "")
@@ -113,7 +113,7 @@ def _number(version: str) -> int:
     return int(found[0]) if found else 0
 
 
-def _legacy(guest: Guest) -> str | None:
+def _legacy(guest: Files) -> str | None:
     found = peek.paths(guest, "/opt", "vc-out-parse*")
     for folder in _SERVICES:
         found += peek.paths(guest, folder, "vc-out-parser*", "rocks-dynip*")
@@ -124,7 +124,7 @@ def _legacy(guest: Guest) -> str | None:
     return min(found) if found else None
 
 
-def _backend(guest: Guest, distro: str, version: str, units: frozenset[str], systemd: bool) -> tuple[Backend, bool]:
+def _backend(guest: Files, distro: str, version: str, units: frozenset[str], systemd: bool) -> tuple[Backend, bool]:
     """Choose by guest.md 8.4; the second value: networkd is there, but has to be enabled."""
     old_enterprise = distro in _ENTERPRISE and _number(version) < 8
     scripts = guest.is_dir("/etc/sysconfig/network-scripts")
@@ -147,13 +147,13 @@ def _backend(guest: Guest, distro: str, version: str, units: frozenset[str], sys
     return (Backend.NETWORKD, True) if systemd and networkd else (Backend.SCRIPT, False)
 
 
-def _naming(guest: Guest, systemd: bool) -> Naming:
+def _naming(guest: Files, systemd: bool) -> Naming:
     if peek.first(guest, "/usr/lib/systemd/systemd-udevd", "/lib/systemd/systemd-udevd", "/usr/bin/udevadm"):
         return Naming.LINK if systemd else Naming.RULES
     return Naming.RULES if peek.program(guest, "udevd", "udevadm") or guest.exists("/lib/udev/udevd") else Naming.KERNEL
 
 
-def _hook(guest: Guest, systemd: bool) -> Hook:
+def _hook(guest: Files, systemd: bool) -> Hook:
     if systemd:
         return Hook.SYSTEMD
     scripts = [path for path in _INITS if guest.readlink(path) is None]  # a link leads to a program
@@ -167,17 +167,17 @@ def _hook(guest: Guest, systemd: bool) -> Hook:
     return Hook.NONE
 
 
-def _nat(guest: Guest) -> Nat:
+def _nat(guest: Files) -> Nat:
     if peek.program(guest, "nft"):
         return Nat.NFT
     return Nat.IPTABLES if peek.program(guest, "iptables") else Nat.NONE
 
 
-def _selinux(guest: Guest) -> bool:
+def _selinux(guest: Files) -> bool:
     return peek.assignments(peek.text(guest, "/etc/selinux/config")).get("SELINUX", "").lower() == "enforcing"
 
 
-def _resolver_ours(guest: Guest, units: frozenset[str]) -> bool:
+def _resolver_ours(guest: Files, units: frozenset[str]) -> bool:
     """Whether nobody in the guest serves what /etc/resolv.conf points to."""
     target = guest.readlink("/etc/resolv.conf") or ""
     for word, services in _RESOLVER_OWNERS:
@@ -186,7 +186,7 @@ def _resolver_ours(guest: Guest, units: frozenset[str]) -> bool:
     return not ("resolvconf" in target and peek.program(guest, "resolvconf"))
 
 
-def _sshd(guest: Guest) -> tuple[SshServer, SshdConfig]:
+def _sshd(guest: Files) -> tuple[SshServer, SshdConfig]:
     if not peek.program(guest, "sshd"):
         return (SshServer.DROPBEAR if peek.program(guest, "dropbear") else SshServer.NONE), SshdConfig()
     path = peek.first(guest, "/etc/ssh/sshd_config", "/usr/etc/ssh/sshd_config") or "/etc/ssh/sshd_config"
@@ -223,7 +223,7 @@ def sshd_config(path: str, content: str, folder: bool) -> SshdConfig:
     )
 
 
-def _regenerates_host_keys(guest: Guest) -> bool:
+def _regenerates_host_keys(guest: Files) -> bool:
     return bool(
         peek.first(
             guest,
@@ -237,7 +237,7 @@ def _regenerates_host_keys(guest: Guest) -> bool:
     )
 
 
-def _slow_keygen(guest: Guest) -> tuple[str, ...]:
+def _slow_keygen(guest: Files) -> tuple[str, ...]:
     if not guest.exists("/usr/lib/systemd/system/sshd-keygen@.service"):
         return ()
     return ("sshd-keygen@rsa.service", "sshd-keygen@ecdsa.service")

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 from pragma_boot.image import peek
-from pragma_boot.image.base import Edit, Guest, MakeFolder, Move, Remove, Write
+from pragma_boot.image.base import Edit, Files, MakeFolder, Move, Remove, Write
 from pragma_boot.image.profile import MARK, SAVED
 
 LOOPBACK = f"{MARK}\nauto lo\niface lo inet loopback\n\nsource /etc/network/interfaces.d/*\n"
@@ -37,7 +37,7 @@ _LEASES = (
 )
 
 
-def cleaning(guest: Guest) -> tuple[Edit, ...]:
+def cleaning(guest: Files) -> tuple[Edit, ...]:
     """Group A: edits that take the old network configuration, names and leases away; for every image."""
     stale = [*_udev(guest), *_ifcfg(guest), *_managers(guest), *_cloud_installer(guest)]
     edits: list[Edit] = [_put_away(guest, path) for path in stale]
@@ -49,7 +49,7 @@ def cleaning(guest: Guest) -> tuple[Edit, ...]:
     return tuple(edits)
 
 
-def identity(guest: Guest, *, host_keys: bool) -> tuple[Edit, ...]:
+def identity(guest: Files, *, host_keys: bool) -> tuple[Edit, ...]:
     """Group B: edits that make a clone another machine; *host_keys*: whether the ssh host keys go, too."""
     edits: list[Edit] = []
     if guest.exists("/etc/machine-id"):
@@ -71,11 +71,11 @@ def identity(guest: Guest, *, host_keys: bool) -> tuple[Edit, ...]:
     return (*edits, *map(Remove, found))
 
 
-def _put_away(guest: Guest, path: str) -> Edit:
+def _put_away(guest: Files, path: str) -> Edit:
     return Remove(path) if MARK in peek.text(guest, path) else Move(path, SAVED + path)
 
 
-def _udev(guest: Guest) -> Iterator[str]:
+def _udev(guest: Files) -> Iterator[str]:
     rules = "/etc/udev/rules.d"
     yield from peek.paths(
         guest,
@@ -94,7 +94,7 @@ def _udev(guest: Guest) -> Iterator[str]:
             yield path
 
 
-def _ifcfg(guest: Guest) -> Iterator[str]:
+def _ifcfg(guest: Files) -> Iterator[str]:
     for folder in ("/etc/sysconfig/network-scripts", "/etc/sysconfig/network"):
         kept = {"lo"}
         for path in peek.paths(guest, folder, "ifcfg-*"):
@@ -109,7 +109,7 @@ def _ifcfg(guest: Guest) -> Iterator[str]:
     yield from peek.paths(guest, "/etc/sysconfig/network", "routes")
 
 
-def _managers(guest: Guest) -> Iterator[str]:
+def _managers(guest: Files) -> Iterator[str]:
     for path in peek.paths(guest, "/etc/NetworkManager/system-connections", "*"):
         facts = peek.sections(peek.text(guest, path))
         if _rests_on_ethernet(next((value for _, key, value in facts if key == "type"), "")):
@@ -140,7 +140,7 @@ def can_match_ethernet(network: str) -> bool:
     return True
 
 
-def _interfaces(guest: Guest) -> list[Edit]:
+def _interfaces(guest: Files) -> list[Edit]:
     path = "/etc/network/interfaces"
     edits = [_put_away(guest, part) for part in peek.paths(guest, f"{path}.d", "*")]
     if not guest.exists(path):
@@ -149,5 +149,5 @@ def _interfaces(guest: Guest) -> list[Edit]:
     return [*edits, *([] if MARK in old else [Move(path, SAVED + path)]), Write(path, LOOPBACK.encode())]
 
 
-def _cloud_installer(guest: Guest) -> Iterator[str]:
+def _cloud_installer(guest: Files) -> Iterator[str]:
     yield from peek.paths(guest, "/etc/cloud/cloud.cfg.d", *(f"{name}.cfg" for name in _CURTIN))
