@@ -13,7 +13,7 @@ from fakes.drive import FakeDrive
 from fakes.nginx import Nginx, installed, running_nginx
 from fakes.publisher import Publisher, Verifier, pem, rsa_key
 from fakes.repository import DISK, Folder, MemoryRepository, document
-from fakes.saved_images import DrivePublisher, WebPublisher
+from fakes.saved_images import DrivePublisher, FolderPublisher, WebPublisher
 from fakes.web import WebServer, web_server
 from pragma_boot.config.settings import RepositorySettings
 from pragma_boot.errors import ImageError, ImageNotFoundError
@@ -24,7 +24,7 @@ from pragma_boot.repository.cloudfront import open_cloudfront
 from pragma_boot.repository.http import HttpRepository
 from pragma_boot.repository.local import LocalRepository
 
-DEMO, BROKEN = image_name("demo"), image_name("broken")
+DEMO, FAULTY = image_name("demo"), image_name("faulty")
 
 
 @dataclass
@@ -110,6 +110,21 @@ def clonezilla_web(tmp_path: Path, server: WebServer) -> Case:
     return Case(repository, publisher.offer, publisher.offer_broken, publisher.withdraw)
 
 
+def clonezilla_folder(tmp_path: Path) -> Case:
+    return _saved_in(FolderPublisher(tmp_path), tmp_path)
+
+
+def clonezilla_nginx(tmp_path: Path, nginx: Nginx) -> Case:
+    """A folder as nginx lists it."""
+    nginx.clear()
+    return _saved_in(FolderPublisher(tmp_path, nginx.www / "saved", f"{nginx.url}/saved"), tmp_path)
+
+
+def _saved_in(publisher: FolderPublisher, tmp_path: Path) -> Case:
+    repository = ClonezillaRepository(publisher.settings, tmp_path / "locks")
+    return Case(repository, publisher.offer, publisher.offer_broken, publisher.withdraw)
+
+
 def clonezilla_drive(tmp_path: Path, drive: tuple[FakeDrive, str]) -> Case:
     publisher = DrivePublisher(*drive, tmp_path)
     repository = ClonezillaRepository(publisher.settings, tmp_path / "locks")
@@ -129,6 +144,7 @@ SERVERS = {
     https_nginx: "nginx",
     cloudfront: "server",
     clonezilla_web: "server",
+    clonezilla_nginx: "nginx",
     clonezilla_drive: "drive",
 }
 """The fixture that a kind of repository needs."""
@@ -142,9 +158,7 @@ def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
         yield server
 
 
-@pytest.fixture(
-    params=[memory, local_packed, http, http_nginx, https_nginx, cloudfront, clonezilla_web, clonezilla_drive]
-)
+@pytest.fixture(params=[memory, local_packed, clonezilla_folder, *SERVERS], ids=lambda kind: kind.__name__)
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
     kind, fixture = request.param, SERVERS.get(request.param)
     made: Case = kind(tmp_path, request.getfixturevalue(fixture)) if fixture else kind(tmp_path)
@@ -153,9 +167,10 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
 
 
 def test_catalog_names_what_is_offered_in_order(case: Case) -> None:
-    case.offer("centos")
+    """Of their catalog; folders that are their own catalog are in order of their names."""
+    case.offer("more")
     catalog = case.repository.catalog()
-    assert [entry.name for entry in catalog.entries] == ["demo", "centos"]
+    assert [entry.name for entry in catalog.entries] == ["demo", "more"]
     assert catalog.warnings == ()
 
 
@@ -203,8 +218,8 @@ def test_fetch_tells_its_progress(case: Case) -> None:
 
 
 def test_an_image_that_can_never_be_had_is_an_error_with_its_mend(case: Case) -> None:
-    case.offer_broken("broken")
-    image = case.repository.describe(BROKEN)
+    case.offer_broken("faulty")
+    image = case.repository.describe(FAULTY)
     for method in (case.repository.cached, case.repository.fetch):
         with pytest.raises(ImageError) as caught:
             method(image)
@@ -212,12 +227,12 @@ def test_an_image_that_can_never_be_had_is_an_error_with_its_mend(case: Case) ->
 
 
 def test_sync_goes_on_after_a_failure(case: Case) -> None:
-    case.offer_broken("broken")
+    case.offer_broken("faulty")
     case.offer("last")
     report = case.repository.sync()
     assert [(one.name, one.outcome) for one in report.images] == [
         ("demo", "fetched"),
-        ("broken", "failed"),
+        ("faulty", "failed"),
         ("last", "fetched"),
     ]
     assert report.failed[0].reason

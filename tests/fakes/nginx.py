@@ -26,6 +26,7 @@ http {{
         root {folder}/www;
         location = /bucket/ {{ default_type application/xml; try_files /listing.xml =404; }}
         location /bucket/ {{ alias {folder}/www/; }}
+        location /saved/ {{ autoindex on; }}
         location /slow/ {{ alias {folder}/www/; limit_rate 400k; }}
     }}
 }}

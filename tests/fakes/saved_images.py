@@ -95,17 +95,20 @@ class WebPublisher:
 
 
 class FolderPublisher:
-    """Images as bare image directories of a local folder."""
+    """Images as bare image directories of a local folder, which a server may show at *url*."""
 
-    def __init__(self, work: Path, **others: object) -> None:
-        self.folder = work / "there"
+    def __init__(self, work: Path, folder: Path | None = None, url: str = "", **others: object) -> None:
+        self.folder = folder or work / "there"
         self.folder.mkdir()
-        self.settings = settings(work, str(self.folder), **others)
+        self.settings = settings(work, url or str(self.folder), **others)
 
     def offer(self, name: str, disk: bytes = SMALL, xml: str = "") -> Path:
-        folder = write_files(self.folder / name, {f"{name}.xml": (xml or document("any.img")).encode()})
+        folder = self.offer_broken(name, xml)
         write_files(folder / f"{name}-frontend", small_image(disk))
         return folder
+
+    def offer_broken(self, name: str, xml: str = "") -> Path:
+        return write_files(self.folder / name, {f"{name}.xml": (xml or document("any.img")).encode()})
 
     def withdraw(self, name: str) -> None:
         shutil.rmtree(self.folder / name)
