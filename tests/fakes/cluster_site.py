@@ -132,7 +132,7 @@ def make_cloud(root: Path, *, before_step: Hook = go_on, wait: float = 0) -> tup
 
 def traces(root: Path) -> set[str]:
     """Every file that a cluster may leave, but for the lasting ones (docs/state.md)."""
-    lasting = {"site.db", "memory-driver.json", "memory-driver.lock", "site.lock"}
+    lasting = {"site.db", "memory-driver.json", "memory-driver.lock", "site.lock", "images.lock"}
     found = {path for path in root.rglob("*") if path.is_file() and path.name not in lasting}
     kept = (root / "images", root / "cache")
     return {str(path.relative_to(root)) for path in found if not any(map(path.is_relative_to, kept))}

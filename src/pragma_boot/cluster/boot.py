@@ -2,7 +2,7 @@
 
 ::
 
-    describe image → preflight → [site lock: choose name and address → plan → capacity → leases → allocate]
+    describe image → preflight → (overlay: image fetched and looked into, hub waited for) → [site lock: choose name and address → plan → capacity → leases → allocate]
     → fetch image → clone and fill disks → deploy → wait until ready → forget the undos
 """
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
-from pragma_boot.cluster import further, naming, undo, waiting
+from pragma_boot.cluster import further, naming, overlay, undo, waiting
 from pragma_boot.cluster.plan import (
     Sizes,
     check_architecture,
@@ -27,6 +27,7 @@ from pragma_boot.cluster.plan import (
 )
 from pragma_boot.cluster.site import Site
 from pragma_boot.cluster.store import exists
+from pragma_boot.cluster.sync import images_stay
 from pragma_boot.cluster.view import ClusterView, NodeView, as_started, cluster
 from pragma_boot.driver.placing import place
 from pragma_boot.errors import ClusterExistsError, DriverError, NotAvailableError, PragmaError
@@ -94,10 +95,12 @@ def boot(site: Site, request: BootRequest, progress: ProgressSink = no_progress)
     (unless it shall be kept).
     """
     image = _look(site, request)
+    joining = overlay.look(site, request.options, image, progress)
     steps = undo.Undo(site, request.name or ClusterName(""))
     with ExitStack() as locks:
         try:
             allocation = _set_aside(site, request, image, steps, locks)
+            allocation = overlay.take_part(site, joining, allocation, steps)
             _make(site, request, image, allocation, steps=steps, progress=progress)
         except BaseException as error:
             _give_up(site, request, steps, error)
@@ -108,6 +111,7 @@ def boot(site: Site, request: BootRequest, progress: ProgressSink = no_progress)
 def preview(site: Site, request: BootRequest) -> Preview:
     """What `boot` would do, with every refusal it would meet before its first change; changes nothing."""
     image = _look(site, request)
+    overlay.check(site, request.options, image)
     used = site.store.in_use(site.driver.in_use())
     identity, plan = _decide(site, request, image, used, naming.reverse_name)
     return Preview(
@@ -127,12 +131,14 @@ def _planned(plan: Plan, index: int, node: NodeSpec) -> NodeView:
 def _look(site: Site, request: BootRequest) -> Image:
     """All that can be refused without a lock: options, the image, the site's health."""
     for option in request.options:
-        if option not in site.driver.info.options:
+        feature = overlay.FEATURE if option in (overlay.SERVER, overlay.CLIENT) else option
+        if feature not in site.driver.info.options:
             raise NotAvailableError(
                 f"{option}= is not available with the {site.driver.info.name} driver of this site",
                 resolution=f"boot without {option}=",
             )
     networks = further.check(site, request.options)
+    overlay.wished(request.options)
     image = site.repository.describe(request.image)
     if site.driver.info.wants_disks:
         check_architecture(image, platform.machine())
@@ -209,12 +215,14 @@ def _prepared(
     """What the driver deploys: disks that are filled, or documents where the engine has images of its own."""
     from pragma_boot.cluster import prepare  # noqa: PLC0415 - listing does without it
 
-    local = site.repository.fetch(image, progress) if site.driver.info.wants_disks else None
-    steps.before(undo.remove_folder(site, allocation.cluster))
-    if local is None:
+    if not site.driver.info.wants_disks:
+        steps.before(undo.remove_folder(site, allocation.cluster))
         return prepare.documents(site, allocation, request.keys)
-    steps.before(undo.delete_disks(site, allocation.cluster))
-    return prepare.prepare(site, allocation, local, request.keys, progress)
+    with images_stay(site):
+        local = site.repository.fetch(image, progress)
+        steps.before(undo.remove_folder(site, allocation.cluster))
+        steps.before(undo.delete_disks(site, allocation.cluster))
+        return prepare.prepare(site, allocation, local, request.keys, progress)
 
 
 def _looked_at(site: Site, allocation: Allocation) -> ClusterView:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+from pathlib import Path
+
 from pragma_boot import files
 from pragma_boot.cluster.site import Site
 from pragma_boot.model import ImageName, ProgressSink, no_progress
@@ -13,7 +16,8 @@ BUSY = "another 'sync repository' is running"
 def sync(site: Site, *, dry_run: bool = False, prune: bool = False, progress: ProgressSink = no_progress) -> SyncReport:
     """Bring every image up to date; with *prune*, remove disks that are offered no more and that no cluster stands on.
 
-    A dry run changes nothing and removes nothing. Safe beside boots: images are replaced, never changed.
+    A dry run changes nothing and removes nothing. Safe beside boots: images are replaced, never changed, and nothing is
+    removed while a boot is between an image and its disks.
 
     Raises ClusterBusyError when another sync is at work, RepositoryError when the catalog cannot be had.
     """
@@ -23,6 +27,19 @@ def sync(site: Site, *, dry_run: bool = False, prune: bool = False, progress: Pr
         report = site.repository.sync(progress=progress)
         if not prune:
             return report
-        gone = site.repository.prune(site.disks.backing_files())
+        with files.lock(_images_lock(site)):
+            gone = site.repository.prune(site.disks.backing_files())
         removed = tuple(ImageOutcome(ImageName(path.parent.name), "removed", str(path)) for path in gone)
         return SyncReport(report.images + removed)
+
+
+def images_stay(site: Site) -> AbstractContextManager[None]:
+    """No image is removed while the block runs: for a boot, from fetching one until its disks stand on it.
+
+    Waits while a sync removes images, which is short; any number of boots go on side by side.
+    """
+    return files.lock(_images_lock(site), shared=True)
+
+
+def _images_lock(site: Site) -> Path:
+    return site.settings.site.state.locks / "images.lock"

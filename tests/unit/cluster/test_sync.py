@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,15 @@ import pytest
 from fakes.cluster_site import FakeDisks, settings
 from fakes.repository import MemoryRepository
 from pragma_boot import files
+from pragma_boot.cluster.boot import BootRequest, boot
 from pragma_boot.cluster.site import Site
 from pragma_boot.cluster.sync import sync
 from pragma_boot.driver.memory import MemoryDriver
 from pragma_boot.errors import ClusterBusyError
 from pragma_boot.model import NodeName, Role, image_name
+from pragma_boot.repository.base import SyncReport
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHVzZXIta2V5LXBsYWNlaG9sZGVyLW9ubHkAAAAA user@example.org"
 
 
 @pytest.fixture
@@ -65,3 +70,28 @@ def test_a_second_sync_ends_at_once(site: Site, repository: MemoryRepository) ->
     ):
         sync(site)
     assert repository.fetches == []
+
+
+def test_nothing_is_pruned_between_an_image_and_the_disks_of_a_boot(
+    tmp_path: Path, repository: MemoryRepository
+) -> None:
+    """A boot has its image; then that is offered no more and a sync prunes, before the boot's disks stand on it."""
+    pruned: list[SyncReport] = []
+    pruner = threading.Thread(target=lambda: pruned.append(sync(site, prune=True)))
+
+    def before_step(step: str) -> None:
+        if step == "clone demo":
+            repository.withdraw("demo")
+            pruner.start()
+            pruner.join(0.3)
+            assert not pruned
+
+    disks = FakeDisks(tmp_path / "disks", before_step)
+    chosen = settings(tmp_path)
+    driver = MemoryDriver(chosen.site.state, chosen.clusters)
+    site = Site(chosen, repository=lambda: repository, driver=lambda: driver, disks=lambda: disks)
+    boot(site, BootRequest(image_name("demo"), 2, None, (KEY,)))
+    pruner.join(20)
+    assert [one.outcome for one in pruned[0].images] == ["fetched", "fetched"]
+    assert disks.backing_files() == {tmp_path / "demo.img"}
+    assert (tmp_path / "demo.img").exists()
