@@ -36,6 +36,7 @@ class StateFolder:
             console/NODE.log          serial console of each node
             boot/                     kernels and initrds that nodes are started by (ADR 2)
         disks/NAME/NODE.qcow2         the nodes' disks (or below `diskdir`)
+        machines/NAME/                clusters of the driver `qemu`; driver.qemu.records says more
         accel.json                    whether KVM was proved to work since the machine started
     """
 
@@ -55,6 +56,11 @@ class StateFolder:
     def accel(self) -> Path:
         """The cached answer to "does KVM work?"."""
         return self.root / "accel.json"
+
+    @property
+    def machines(self) -> Path:
+        """Folder of the driver `qemu`."""
+        return self.root / "machines"
 
     def cluster(self, name: str) -> Path:
         """The folder of one cluster."""

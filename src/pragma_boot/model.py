@@ -288,11 +288,15 @@ def compute_addresses(frontend: IPv4Interface, count: int) -> tuple[IPv4Interfac
 
 @dataclass(frozen=True, slots=True)
 class PublicSide:
-    """How clusters are reached from outside: one address of *network*, the site's gateway and resolvers."""
+    """How clusters are reached from outside: one address of *network*, the site's gateway and resolvers.
+
+    inside: the address that every frontend has itself, where the leased one is translated to it.
+    """
 
     network: IPv4Network
     gateway: IPv4Address
     dns: tuple[IPv4Address, ...]
+    inside: IPv4Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,6 +412,7 @@ class Allocation:
 
     public_ip: where the cluster is reached from outside. Behind address translation, the frontend's own interface on
     `public` has another. vlan: 0 where only the engine knows it.
+    ports: guest port → the port of public_ip that leads to it; empty: all ports of it are the frontend's own.
     overlay: of a cluster in one, while it is being booted: it is secret, and kept nowhere but in the nodes.
     """
 
@@ -419,6 +424,7 @@ class Allocation:
     dns: tuple[IPv4Address, ...]
     nodes: tuple[NodeAllocation, ...]
     overlay: Overlay | None = None
+    ports: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def frontend(self) -> NodeAllocation:
@@ -444,7 +450,7 @@ class NodeState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """One node's running form; *host* may be empty when it is missing."""
+    """One node's running form; *host* may be empty when it is missing. ports: a frontend's, as in `Allocation`."""
 
     name: NodeName
     role: Role
@@ -452,6 +458,7 @@ class NodeStatus:
     host: str = ""
     public_ip: IPv4Address | None = None
     image: str = ""
+    ports: Mapping[int, int] = field(default_factory=dict)
 
 
 class ClusterState(StrEnum):

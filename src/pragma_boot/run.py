@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -69,6 +69,7 @@ def run(
     check: bool = True,
     resolution: str | None = None,
     output: Path | None = None,
+    keep: Collection[int] = (),
 ) -> Completed:
     """Run a program to its end.
 
@@ -76,6 +77,7 @@ def run(
     check: raise when it exits with anything but 0.
     output: a file for its standard output (`Completed.stdout` is read from it in one go): a program that writes its
     output in many small pieces need not wake us for each of them.
+    keep: our descriptors that it gets under the same numbers.
 
     Raises CommandError when it is not installed, fails (with *check*) or runs out of time; the error carries the
     end of its standard error and *resolution*.
@@ -93,6 +95,7 @@ def run(
                 stderr=subprocess.PIPE,
                 timeout=timeout,
                 env=environment(env),
+                pass_fds=tuple(keep),
                 check=False,
             )
         stdout = output.read_bytes() if output else done.stdout
@@ -165,6 +168,27 @@ def background(
         yield process
     finally:
         _end(process, grace)
+
+
+def detached(argv: Sequence[str | Path], *, errors: Path, keep: Collection[int] = ()) -> None:
+    """Start a program that outlives us, and the login session: in a session of its own, nobody's child.
+
+    errors: a file of the caller's that its standard output and error are appended to. keep: our descriptors that it
+    gets under the same numbers, locks among them: they are held while it runs. Returns as soon as it is started;
+    whether it goes well is told by what it does. Raises CommandError when it cannot be started at all.
+    """
+    words = ["setsid", "--fork", *(os.fspath(word) for word in argv)]
+    _log.debug("start: %s", shlex.join(words))
+    try:
+        with errors.open("ab") as told:
+            done = subprocess.run(
+                words, stdin=subprocess.DEVNULL, stdout=told, stderr=told, env=environment(), pass_fds=tuple(keep),
+                cwd="/", check=False,
+            )  # fmt: skip
+    except OSError as error:
+        raise _cannot_start(words, error) from error
+    if done.returncode != 0:
+        raise CommandError(f"{words[2]} cannot be started", details=f"setsid ended with status {done.returncode}")
 
 
 def filtered(

@@ -13,14 +13,16 @@ from pathlib import Path
 import pytest
 
 from emulators.rocks.site import RocksSite
-from fakes.engine import CLUSTERS, LIBVIRT, EmptyDisks, engine_room, leases, plan
+from fakes.engine import CLUSTERS, LIBVIRT, QEMU, EmptyDisks, engine_room, leases, plan
 from fakes.rocks import PAUSE, VERSIONS, QuickRocks, rocks_settings
+from pragma_boot import accel
 from pragma_boot.config.settings import ClusterSettings
 from pragma_boot.driver.base import Driver
 from pragma_boot.driver.kvm_rocks.driver import KvmRocksDriver
 from pragma_boot.driver.libvirt.connection import connect
 from pragma_boot.driver.libvirt.driver import LibvirtDriver
 from pragma_boot.driver.memory import MemoryDriver
+from pragma_boot.driver.qemu.driver import QemuDriver
 from pragma_boot.errors import CapacityError, DriverError
 from pragma_boot.files import StateFolder
 from pragma_boot.model import (
@@ -28,6 +30,7 @@ from pragma_boot.model import (
     ClusterName,
     ExtraNetwork,
     HostCapacity,
+    Leases,
     NodeName,
     NodeState,
     Plan,
@@ -45,19 +48,24 @@ class Rig:
     """A driver under test; *open* gives another one on the same engine, as the next command would have.
 
     others: what else runs there just now, for what is promised to it counts.
+    settings: of the site; public addresses are leased from its pool.
     """
 
     open: Callable[[ClusterSettings], Driver]
     disks: EmptyDisks
     state: StateFolder
     others: Callable[[], object] = lambda: None
+    settings: ClusterSettings = CLUSTERS
 
     @property
     def driver(self) -> Driver:
-        return self.open(CLUSTERS)
+        return self.open(self.settings)
+
+    def leases(self, wanted: Plan, number: int = 0) -> Leases:
+        return replace(leases(wanted, number), public_ip=self.settings.public_ips[number])
 
     def allocate(self, wanted: Plan, number: int = 0) -> Allocation:
-        return self.driver.allocate(wanted, leases(wanted, number))
+        return self.driver.allocate(wanted, self.leases(wanted, number))
 
     def boot(self, cluster: str, computes: int = 0, number: int = 0) -> Allocation:
         allocation = self.allocate(plan(cluster, computes), number)
@@ -72,7 +80,11 @@ class Rig:
         return {name: status.state for name, status in self.driver.status(cluster).items()}
 
 
-ENGINES = ["memory", *(f"rocks-{version}" for version in VERSIONS), pytest.param("libvirt", marks=pytest.mark.live)]
+ENGINES = [
+    "memory",
+    *(f"rocks-{version}" for version in VERSIONS),
+    *(pytest.param(engine, marks=pytest.mark.live) for engine in ("qemu", "libvirt")),
+]
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -84,6 +96,9 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         return
     if request.param.startswith("rocks-"):
         yield on_rocks(tmp_path_factory.mktemp("engine"), request.param.removeprefix("rocks-"))
+        return
+    if request.param == "qemu":
+        yield from on_qemu(tmp_path_factory.mktemp("engine"))
         return
     if os.geteuid():
         pytest.skip("needs root")
@@ -102,6 +117,19 @@ def on_rocks(folder: Path, version: str) -> Rig:
         return KvmRocksDriver(found, state, folder, PAUSE, QuickRocks(site))
 
     return Rig(another, EmptyDisks(folder), state)
+
+
+def on_qemu(folder: Path) -> Iterator[Rig]:
+    """Processes of whoever runs this: root or not."""
+    if accel.emulator() is None:
+        pytest.skip("needs QEMU")
+    state = StateFolder(folder / "state")
+
+    def another(settings: ClusterSettings) -> Driver:
+        return QemuDriver(replace(QEMU, clusters=settings), state)
+
+    yield Rig(another, EmptyDisks(folder), state, settings=QEMU.clusters)
+    assert not list(state.machines.iterdir())
 
 
 def on_libvirt(folder: Path) -> Iterator[Rig]:
@@ -168,7 +196,7 @@ def test_nothing_is_known_of_a_cluster_that_never_was(rig: Rig) -> None:
 
 def test_an_allocation_holds_what_was_leased_and_runs_nothing(rig: Rig) -> None:
     wanted = plan(A, 2)
-    held = leases(wanted)
+    held = rig.leases(wanted)
     allocation = rig.allocate(wanted)
     assert (allocation.public_ip, allocation.vlan, allocation.fqdn) == (held.public_ip, held.vlan, held.fqdn)
     assert [str(node.nics[0].address) for node in allocation.nodes] == [
@@ -179,18 +207,18 @@ def test_an_allocation_holds_what_was_leased_and_runs_nothing(rig: Rig) -> None:
     macs = {node.name: {nic.network: nic.mac for nic in node.nics} for node in allocation.nodes}
     assert macs == held.macs or rig.driver.info.assigns_macs
     assert len({nic.mac for node in allocation.nodes for nic in node.nics}) == 4
-    assert str(allocation.frontend.nic("public").gateway) == "198.51.100.1"
+    assert allocation.frontend.nic("public").gateway == rig.settings.gw
     assert str(allocation.computes[0].nics[0].gateway) == "10.1.1.1"
     assert ACTIVE not in rig.states(A).values()
 
 
 def test_every_node_is_on_the_further_networks_of_the_plan(rig: Rig) -> None:
-    driver = rig.open(replace(CLUSTERS, additional_interfaces={"openflow": "ovs"}))
+    driver = rig.open(replace(rig.settings, additional_interfaces={"openflow": "ovs"}))
     if not driver.info.options >= {"add-iface", "enable-ent"}:
         pytest.skip("this engine has no further networks")
     openflow = ExtraNetwork("openflow", IPv4Network("10.103.0.0/28"), IPv4Address("10.103.0.3"), 1450)
     wanted = replace(plan(A, 2), extra=(openflow,))
-    allocation = driver.allocate(wanted, leases(wanted))
+    allocation = driver.allocate(wanted, rig.leases(wanted))
     nics = [node.nics[-1] for node in allocation.nodes]
     assert {(nic.network, nic.mtu, nic.gateway) for nic in nics} == {("openflow", 1450, None)}
     assert [str(nic.address) for nic in nics] == ["10.103.0.3/28", "10.103.0.4/28", "10.103.0.5/28"]
@@ -219,7 +247,7 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(rig: Rig) -> None:
 
 def test_reserved_cpus_are_not_free(rig: Rig) -> None:
     others, free = rig.others(), rig.host.cpus_free
-    fewer = rig.open(replace(CLUSTERS, num_processors_reserved=1)).capacity().hosts[0].cpus_free
+    fewer = rig.open(replace(rig.settings, num_processors_reserved=1)).capacity().hosts[0].cpus_free
     assert fewer == free - CLUSTERS.cpu_overcommit or rig.others() != others
 
 

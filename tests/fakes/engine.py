@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
-from pragma_boot.config.settings import Accel, ClusterSettings, LibvirtSettings, PublicNetwork
+from pragma_boot.config.settings import Accel, ClusterSettings, LibvirtSettings, PublicNetwork, QemuSettings
 from pragma_boot.files import lock
 from pragma_boot.model import (
     Allocation,
@@ -45,6 +45,17 @@ CLUSTERS = ClusterSettings(
     parallel=4,
 )
 LIBVIRT = LibvirtSettings(("qemu:///system",), PublicNetwork("nat", "drv-public"), Accel.AUTO, True, CLUSTERS)
+QEMU = QemuSettings(
+    (22,),
+    "slirp",
+    Accel.AUTO,
+    True,
+    replace(
+        CLUSTERS,
+        public_ips=tuple(IPv4Address(f"127.0.113.{last}") for last in range(10, 20)),
+        gw=IPv4Address("192.0.2.1"),
+    ),
+)
 
 
 @contextmanager

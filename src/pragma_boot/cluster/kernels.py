@@ -44,7 +44,7 @@ def kernels_of_disks(site: Site, cluster: ClusterName, nodes: Collection[NodeNam
 
 
 def _wanted(site: Site) -> bool:
-    return site.driver.info.direct_kernel and (site.settings.libvirt is None or site.settings.libvirt.direct_kernel)
+    return site.driver.info.direct_kernel and (site.settings.local is None or site.settings.local.direct_kernel)
 
 
 def _kernel_of_disk(site: Site, cluster: ClusterName, node: NodeName, disk: LocalDisk) -> KernelBoot | None:

@@ -30,6 +30,7 @@ def dump_allocation(allocation: Allocation) -> dict[str, Any]:
         "public_ip": str(allocation.public_ip),
         "vlan": allocation.vlan,
         "dns": [str(address) for address in allocation.dns],
+        "ports": {str(inside): outside for inside, outside in allocation.ports.items()},
         "nodes": [
             {**_spec(node), "host": node.host, "nics": [_nic(nic) for nic in node.nics]} for node in allocation.nodes
         ],
@@ -45,6 +46,7 @@ def load_allocation(value: Mapping[str, Any]) -> Allocation:
         public_ip=IPv4Address(value["public_ip"]),
         vlan=value["vlan"],
         dns=tuple(IPv4Address(address) for address in value["dns"]),
+        ports={int(inside): outside for inside, outside in value.get("ports", {}).items()},  # older records have none
         nodes=tuple(
             NodeAllocation(
                 NodeName(node["name"]),

@@ -64,7 +64,7 @@ def open_site(settings: Settings) -> Site:
         from pragma_boot.image.qcow2 import FileDiskStore  # noqa: PLC0415
 
         state = settings.site.state
-        wish = settings.libvirt.accel if settings.libvirt else "auto"
+        wish = settings.local.accel if settings.local else "auto"
         info = site.driver.info
         folder = None if info.sends_disks else settings.clusters.diskdir
         files = FileDiskStore(folder or state.root / "disks", accel=lambda: accel.works(state, wish))

@@ -41,10 +41,10 @@ def _accel(site: Site) -> str:
 
     It is for a hint alone, so a wish for KVM that cannot be had is not refused here.
     """
-    libvirt = site.settings.libvirt
-    if libvirt is None:
+    local = site.settings.local
+    if local is None:
         return ""
-    return accel.works(site.settings.site.state, accel.TCG if libvirt.accel == accel.TCG else "auto")
+    return accel.works(site.settings.site.state, accel.TCG if local.accel == accel.TCG else "auto")
 
 
 def _watched(site: Site, allocation: Allocation, node: NodeAllocation, reports: bool) -> Watched:

@@ -11,13 +11,19 @@ Finding = tuple[str, str, str]
 """The key that is wrong, what is wrong, and the mend."""
 
 
-def check_networks(values: Mapping[str, Any]) -> Iterator[Finding]:
-    """Look at the parsed values of a driver's file; keys that are missing or wrong in themselves are not in it."""
+def check_networks(values: Mapping[str, Any], *, forwarded: bool = False) -> Iterator[Finding]:
+    """Look at the parsed values of a driver's file; keys that are missing or wrong in themselves are not in it.
+
+    forwarded: public addresses are not in the network of gateway and mask, but are translated to one there.
+    """
     public = None
+    pool = values.get("public_ips", ())
     if "gw" in values and "netmask" in values:
         public = IPv4Network((values["gw"], str(values["netmask"])), strict=False)
         yield from _check_gateway(values["gw"], public)
-        yield from _check_pool(values.get("public_ips", ()), values["gw"], public)
+        if not forwarded:
+            yield from _check_pool(pool, values["gw"], public)
+    yield from _check_twice(pool)
     private = values["private_network"].network if "private_network" in values else None
     if public and private and public.overlaps(private):
         yield (
@@ -41,7 +47,6 @@ def _check_gateway(gateway: IPv4Address, public: IPv4Network) -> Iterator[Findin
 def _check_pool(pool: tuple[IPv4Address, ...], gateway: IPv4Address, public: IPv4Network) -> Iterator[Finding]:
     outside = [address for address in pool if address not in public]
     ends = [address for address in pool if address in (public.network_address, public.broadcast_address)]
-    twice = [address for address, count in Counter(pool).items() if count > 1]
     if outside:
         mend = f"name addresses of {public}, or mend gw and netmask"
         yield "public_ips", f"{_some(outside)} not in the network {public} of gw and netmask", mend
@@ -49,6 +54,10 @@ def _check_pool(pool: tuple[IPv4Address, ...], gateway: IPv4Address, public: IPv
         yield "public_ips", f"{_some(ends)} the network or broadcast address of {public}", "leave it out"
     if gateway in pool:
         yield "public_ips", f"{gateway} is the gateway", "leave it out: clusters need addresses of their own"
+
+
+def _check_twice(pool: tuple[IPv4Address, ...]) -> Iterator[Finding]:
+    twice = [address for address, count in Counter(pool).items() if count > 1]
     if twice:
         yield "public_ips", f"{_some(twice)} named twice", "name each address once"
 

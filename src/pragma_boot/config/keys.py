@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from pragma_boot.config import netvalues, values
 from pragma_boot.config.cloudstack_keys import CLOUDSTACK_KEYS, CLOUDSTACK_OWN
 from pragma_boot.config.key import Key
+from pragma_boot.config.qemu_keys import QEMU_ADDRESS_KEYS
 from pragma_boot.config.settings import Accel
 
 SITE_FILE = "site_conf.conf"
 """The file that a folder must hold to be a site's configuration."""
 
-DRIVERS = ("libvirt", "kvm_rocks", "cloudstack")
+DRIVERS = ("libvirt", "qemu", "kvm_rocks", "cloudstack")
 """Drivers of real sites; ``memory`` beside them runs nothing and serves tests."""
 
 
@@ -152,6 +153,21 @@ _NODE_KEYS: tuple[Key, ...] = (
         default={},
         example={"subnet_name": "openflow", "interface_name": "ovs"},
     ),
+    Key(
+        "overlay_cidr",
+        netvalues.overlay_network,
+        "Addresses of overlays that clusters of this site found (enable-ipop-server=).",
+        default="",
+        example="172.20.0.0/22",
+        absent="a random /22 of 172.16.0.0/12 for each",
+    ),
+    Key(
+        "ipop_timeout",
+        values.seconds(0, 7 * 24 * 3600),
+        "How long a boot waits for the overlay that it shall join (enable-ipop-client=), seconds.",
+        default=1800,
+        example=300,
+    ),
 )
 
 _LIBVIRT_KEYS: tuple[Key, ...] = (
@@ -218,8 +234,14 @@ _ROCKS_KEYS: tuple[Key, ...] = (
     ),
 )
 
+_NOT_OF_QEMU = {row.name for row in QEMU_ADDRESS_KEYS} | {"hosts", "public_network", "ent", "additional_interfaces"}
+_QEMU_KEYS = QEMU_ADDRESS_KEYS + tuple(
+    row for row in _ADDRESS_KEYS + _LIBVIRT_KEYS + _NODE_KEYS if row.name not in _NOT_OF_QEMU
+)
+
 DRIVER_KEYS: Mapping[str, tuple[Key, ...]] = {
     "libvirt": _ADDRESS_KEYS + _LIBVIRT_KEYS + _NODE_KEYS,
+    "qemu": _QEMU_KEYS,
     "kvm_rocks": _ADDRESS_KEYS + _ROCKS_KEYS + _NODE_KEYS,
     "cloudstack": CLOUDSTACK_KEYS + tuple(row for row in _NODE_KEYS if row.name not in CLOUDSTACK_OWN),
     "memory": _ADDRESS_KEYS + _NODE_KEYS,

@@ -90,9 +90,23 @@ def interface(value: object) -> IPv4Interface:
     return found
 
 
+def overlay_network(value: object) -> IPv4Network | None:
+    """A private network from /12 to /25 for an overlay, which has 64 slots; empty for none."""
+    if value in (None, ""):
+        return None
+    mend = 'write it like "172.20.0.0/22"'
+    try:
+        found = IPv4Network(text(value).strip())
+    except ValueError:
+        raise WrongValueError("is no network", mend) from None
+    if not 12 <= found.prefixlen <= 25 or not found.is_private:
+        raise WrongValueError("is no private network from /12 to /25", mend)
+    return found
+
+
 def vlans(value: object) -> tuple[int, ...]:
     """VLAN ids in order of preference: a range, a list, one number, or a text of numbers; repetitions are dropped."""
-    items = words(value) if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+    items = words(value) if isinstance(value, str) else value if isinstance(value, list | tuple | range) else [value]
     parse = whole(1, 4094)
     try:
         found = tuple(dict.fromkeys(parse(item) for item in items))

@@ -88,6 +88,7 @@ class ClusterSettings:
     vlans: free for private networks, in order of preference. wait: 0 means do not wait.
     additional_interfaces: by network, the host's interface as text, or a mapping with `bridge`, `type` and, where
     given, `vlan`, `mtu`, `cidr` (an IPv4Network). ent: `subnet_name` and `interface_name`, or empty.
+    overlay_cidr: None: each overlay takes a network at random.
 
     Where the engine chooses addresses itself (cloudstack), public_ips and vlans are empty, gw and netmask 0.0.0.0.
     """
@@ -109,6 +110,8 @@ class ClusterSettings:
     parallel: int
     ent: Mapping[str, str] = field(default_factory=dict)
     additional_interfaces: Mapping[str, object] = field(default_factory=dict)
+    overlay_cidr: IPv4Network | None = None
+    ipop_timeout: float = 1800
 
     @property
     def public_network(self) -> IPv4Network:
@@ -133,6 +136,20 @@ class LibvirtSettings:
 
     hosts: tuple[str, ...]
     public: PublicNetwork
+    accel: Accel
+    direct_kernel: bool
+    clusters: ClusterSettings
+
+
+@dataclass(frozen=True, slots=True)
+class QemuSettings:
+    """qemu.conf: the keys that only this driver has.
+
+    ports: of a frontend, reached from outside. outside: `auto`, `passt` or `slirp`.
+    """
+
+    ports: tuple[int, ...]
+    outside: str
     accel: Accel
     direct_kernel: bool
     clusters: ClusterSettings
@@ -189,9 +206,15 @@ class Settings:
     site: SiteSettings
     clusters: ClusterSettings
     libvirt: LibvirtSettings | None = None
+    qemu: QemuSettings | None = None
     kvm_rocks: KvmRocksSettings | None = None
     cloudstack: CloudStackSettings | None = None
     drivers: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+
+    @property
+    def local(self) -> LibvirtSettings | QemuSettings | None:
+        """The settings of a driver whose nodes run on this very machine; None where they are elsewhere."""
+        return self.libvirt or self.qemu
 
 
 def _site_network(name: str, given: object) -> SiteNetwork:

@@ -20,6 +20,7 @@ from pragma_boot.config.find import find_folder
 from pragma_boot.config.key import Key
 from pragma_boot.config.keys import DRIVER_KEYS, SITE_FILE, SITE_KEYS, driver_file
 from pragma_boot.config.load import Loaded, load_file
+from pragma_boot.config.qemu_keys import qemu_settings
 from pragma_boot.config.repository_keys import REPOSITORY_KEYS, repository_keys
 from pragma_boot.config.section import Section, defaulted, unknown, validated
 from pragma_boot.config.settings import (
@@ -39,7 +40,7 @@ from pragma_boot.files import StateFolder
 _LINE = re.compile(r":(\d+)(?: |$)")
 _UNSET = IPv4Address(0)
 _WEB_CLASSES = ("http", "cloudfront")
-_TYPED_DRIVERS = ("libvirt", "kvm_rocks", "cloudstack")
+_TYPED_DRIVERS = ("libvirt", "qemu", "kvm_rocks", "cloudstack")
 _TYPED = ("repository_class", "repository_dir", "vcdb_filename", "cache_dir")
 
 _log = logging.getLogger(__name__)
@@ -101,7 +102,8 @@ def read_driver(driver: str, loaded: Loaded) -> Outcome:
     rows = DRIVER_KEYS[driver]
     section = Section(rows, loaded.values, loaded)
     values, faults = validated(section, defaulted(section))
-    faults += [Fault(loaded.where(key), what, mend) for key, what, mend in check_networks(values)]
+    found = check_networks(values, forwarded=driver == "qemu")
+    faults += [Fault(loaded.where(key), what, mend) for key, what, mend in found]
     _hide_secrets(rows, values)
     return values, _in_order([*loaded.faults, *unknown(section), *faults])
 
@@ -175,6 +177,7 @@ def _settings(folder: Path, site: Mapping[str, Any], driver: Mapping[str, Any]) 
         ),
         clusters=clusters,
         libvirt=_libvirt(driver, clusters) if name == "libvirt" else None,
+        qemu=qemu_settings(driver, clusters) if name == "qemu" else None,
         kvm_rocks=_kvm_rocks(driver, clusters) if name == "kvm_rocks" else None,
         cloudstack=_cloudstack(driver, clusters) if name == "cloudstack" else None,
         drivers=MappingProxyType({} if name in _TYPED_DRIVERS else {name: MappingProxyType(dict(driver))}),
@@ -209,8 +212,10 @@ def _clusters(found: Mapping[str, Any]) -> ClusterSettings:
         wait=found["wait"],
         shutdown_grace=found["shutdown_grace"],
         parallel=found["parallel"],
-        ent=MappingProxyType(dict(found["ent"])),
-        additional_interfaces=MappingProxyType(dict(found["additional_interfaces"])),
+        ent=MappingProxyType(dict(found.get("ent", {}))),
+        additional_interfaces=MappingProxyType(dict(found.get("additional_interfaces", {}))),
+        overlay_cidr=found.get("overlay_cidr"),
+        ipop_timeout=found.get("ipop_timeout", 1800),
     )
 
 

@@ -60,7 +60,7 @@ def allocation(plan: Plan, leases: Leases, side: PublicSide, hosts: Mapping[Node
         macs = leases.macs[spec.name]
         nics = [Nic(PRIVATE, macs[PRIVATE], address, gateway)]
         if frontend:
-            public = IPv4Interface((leases.public_ip, side.network.prefixlen))
+            public = IPv4Interface((side.inside or leases.public_ip, side.network.prefixlen))
             nics.append(Nic(PUBLIC, macs[PUBLIC], public, side.gateway))
         nics += [Nic(net.name, macs[net.name], net.address(index), mtu=net.mtu) for net in plan.extra]
         nodes.append(NodeAllocation(spec.name, spec.role, spec.cpus, spec.memory_mib, hosts[spec.name], tuple(nics)))

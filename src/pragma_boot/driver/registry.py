@@ -6,7 +6,7 @@ from pragma_boot.config.settings import Settings
 from pragma_boot.driver.base import Driver
 from pragma_boot.errors import NotAvailableError
 
-AVAILABLE = ("libvirt", "kvm_rocks")
+AVAILABLE = ("libvirt", "qemu", "kvm_rocks")
 """Drivers for sites. `memory` is there, too: for tests, it runs nothing."""
 
 
@@ -24,6 +24,12 @@ def open_driver(settings: Settings) -> Driver:
         from pragma_boot.driver.kvm_rocks.driver import KvmRocksDriver  # noqa: PLC0415
 
         return KvmRocksDriver(settings.kvm_rocks, settings.site.state, settings.site.temp_directory)
+    state, repository = settings.site.state, settings.site.repository
+    disks = settings.clusters.diskdir or state.root / "disks"
+    if name == "qemu" and settings.qemu:
+        from pragma_boot.driver.qemu.driver import QemuDriver  # noqa: PLC0415
+
+        return QemuDriver(settings.qemu, state, (disks, repository.cache))
     if name != "libvirt" or settings.libvirt is None:
         raise NotAvailableError(
             f"site_ve_driver {name!r} is not available yet",
@@ -31,6 +37,4 @@ def open_driver(settings: Settings) -> Driver:
         )
     from pragma_boot.driver.libvirt.driver import LibvirtDriver  # noqa: PLC0415
 
-    state, repository = settings.site.state, settings.site.repository
-    disks = settings.clusters.diskdir or state.root / "disks"
     return LibvirtDriver(settings.libvirt, state, (disks, repository.directory, repository.cache))
