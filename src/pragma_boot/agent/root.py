@@ -128,7 +128,10 @@ class LiveRoot:
     def _write(self, edit: Write, place: str) -> None:
         try:
             old = os.lstat(place)
-            same = stat.S_ISREG(old.st_mode) and stat.S_IMODE(old.st_mode) == edit.mode and self._holds(place, edit)
+            right = (
+                stat.S_ISREG(old.st_mode) and stat.S_IMODE(old.st_mode) == edit.mode and edit.group in (0, old.st_gid)
+            )
+            same = right and self._holds(place, edit)
         except FileNotFoundError:
             same = False
         if same:
@@ -138,6 +141,8 @@ class LiveRoot:
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(edit.data)
+                if edit.group:
+                    os.fchown(file.fileno(), 0, edit.group)
                 os.fchmod(file.fileno(), edit.mode)
                 file.flush()
                 os.fsync(file.fileno())

@@ -9,6 +9,7 @@ from pragma_boot.errors import GuestError
 from pragma_boot.image import peek, stale
 from pragma_boot.image.base import Files
 from pragma_boot.image.profile import (
+    AGENT,
     Backend,
     GuestProfile,
     Hook,
@@ -73,6 +74,7 @@ def inspect(guest: Files) -> GuestProfile:
         distro=distro,
         version=version,
         legacy=legacy,
+        agent=guest.exists(AGENT),
         systemd=systemd,
         udev=_naming(guest, systemd) is not Naming.KERNEL,
         enable_networkd=enable_networkd,

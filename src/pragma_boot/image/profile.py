@@ -15,6 +15,10 @@ MARK = "# written by pragma_boot"
 """In every file of ours that could be taken for the image's own: such a file is replaced, never saved."""
 
 
+AGENT = "/usr/libexec/pragma-guest"
+"""Our guest agent, in images that carry it (guest.md 8)."""
+
+
 class Backend(StrEnum):
     """Who brings the image's network up, in the order in which it is looked for (guest.md 8.4)."""
 
@@ -97,7 +101,7 @@ class GuestProfile:
     """An image as `inspect` found it.
 
     distro, version: of os-release (`debian`, `12`), empty when unknown.
-    legacy: the file that shows an old vc-out consumer (mode L), or None (mode O).
+    legacy: the file that shows an old vc-out consumer (mode L), or None (mode O). agent: whether it carries ours.
     enable_networkd: the back end is there but nothing starts it.
     resolver_ours: /etc/resolv.conf is a plain file (or a link that nobody serves): we write it.
     ed25519: its ssh understands our keys. regenerates_host_keys: its boot makes missing ones.
@@ -114,6 +118,7 @@ class GuestProfile:
     distro: str = ""
     version: str = ""
     legacy: str | None = None
+    agent: bool = False
     systemd: bool = False
     udev: bool = False
     enable_networkd: bool = False

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pragma_boot.image.base import Edit, MakeFolder, Write
 from pragma_boot.image.profile import Backend, GuestProfile
 from pragma_boot.image.render import backends, names, nat, overlay, ready, ssh
+from pragma_boot.image.render.agent import applied_mark
 from pragma_boot.image.render.ready import can_report
 from pragma_boot.image.render.target import Target
 from pragma_boot.model import Access, Allocation, Mac, NodeAllocation
@@ -48,7 +49,8 @@ def edits(
         *_cloud_init(profile),
         *ready.report(target),
     ]
-    return (*profile.stale, *profile.identity, document, *rendered)
+    mark = [applied_mark(vc_out, [document, *rendered])] if profile.agent else []
+    return (*profile.stale, *profile.identity, document, *rendered, *mark)
 
 
 def _cloud_init(profile: GuestProfile) -> list[Edit]:
