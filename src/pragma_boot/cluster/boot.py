@@ -2,8 +2,10 @@
 
 ::
 
-    describe image → preflight → (overlay: image fetched and looked into, hub waited for) → [site lock: choose name and address → plan → capacity → leases → allocate]
-    → fetch image → clone and fill disks → deploy → wait until ready → forget the undos
+    describe image → preflight → (overlay: look into the image, wait for the hub)
+    → [site lock: choose name and address → plan → capacity → leases → allocate]
+    → (overlay: publish, or claim slots) → fetch image → clone and fill disks → deploy → wait until ready
+    → forget the undos
 """
 
 from __future__ import annotations

@@ -231,6 +231,18 @@ _REPORTS: dict[str, tuple[str, str]] = {
         "its address translation for the compute nodes has not started",
         "look at the journal of pragma-nat.service on it: a service of the image may hold it up",
     ),
+    "no-overlay": (
+        "it has not the address {0} in the overlay",
+        "something keeps WireGuard from starting in the image: look at the journal, and at 'wg' or 'ip address'",
+    ),
+    "no-hub": (
+        "it does not reach the hub of the overlay, {0}",
+        "see that the hub's frontend runs, and that firewalls of both sites let UDP to its port 51820 pass",
+    ),
+    "no-names": (
+        "it has not learnt the names of the overlay's other nodes",
+        "see on it what '/etc/pragma/names sync' says; the hub's ssh server must answer in the overlay",
+    ),
     "no-banner": (
         "its ssh port does not answer ({0})",
         "the image cannot report, so its ssh server is what we ask: see that one is installed, enabled and let through"

@@ -18,10 +18,10 @@ from pragma_boot.image.base import Guest
 from pragma_boot.image.inspect import inspect
 from pragma_boot.image.profile import GuestProfile
 from pragma_boot.image.render import can_report, edits
+from pragma_boot.image.wireguard import with_wireguard
 from pragma_boot.model import (
     Access,
     Allocation,
-    ClusterName,
     Disk,
     KernelBoot,
     LocalDisk,
@@ -62,7 +62,7 @@ def prepare(
     folder = _make_folder(site, allocation, access)
     sources = {node.name: image.for_role(node.role) for node in allocation.nodes}
     known = {
-        source: _look_into(site, allocation.cluster, f"image-{number}", source)
+        source: _look_into(site, allocation, f"image-{number}", source)
         for number, source in enumerate(set(sources.values()))
     }
     disks = {}
@@ -144,13 +144,13 @@ def _known_hosts(allocation: Allocation, access: Access) -> str:
 
 
 def _look_into(
-    site: Site, cluster: ClusterName, label: str, source: LocalDisk
+    site: Site, allocation: Allocation, label: str, source: LocalDisk
 ) -> tuple[GuestProfile, KernelBoot | None]:
     with site.disks.inspect(source) as guest:
-        profile = inspect(guest)
+        profile = with_wireguard(guest, inspect(guest)) if allocation.overlay else inspect(guest)
         for warning in profile.warnings:
             _log.warning("image %s: %s", source.path.name, warning)
-        return profile, kernels.kernel_of(site, cluster, label, guest)
+        return profile, kernels.kernel_of(site, allocation.cluster, label, guest)
 
 
 def _fill(

@@ -10,11 +10,11 @@ import json
 import os
 import pwd
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
 from pragma_boot import files
@@ -51,6 +51,14 @@ CREATE TABLE IF NOT EXISTS clusters (
     reports    INTEGER NOT NULL DEFAULT 0,
     note       TEXT NOT NULL DEFAULT ''
 );
+CREATE TABLE IF NOT EXISTS overlays (
+    cluster   TEXT PRIMARY KEY REFERENCES clusters (name) ON DELETE CASCADE,
+    ticket    TEXT NOT NULL,
+    holder    TEXT NOT NULL,
+    hub_key   TEXT NOT NULL,
+    network   TEXT NOT NULL,
+    addresses TEXT NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS removed (name TEXT PRIMARY KEY, image TEXT NOT NULL, removed TEXT NOT NULL);
 """
 
@@ -73,6 +81,21 @@ class Record:
     allocation: Allocation | None
     reports: bool
     note: str
+
+
+@dataclass(frozen=True, slots=True)
+class OverlayRecord:
+    """What a cluster has at the exchange of its overlay (network.overlay), or is about to have.
+
+    ticket: reaches the exchange again; secret when it has a token. holder: whose its slots are. hub_key: the public
+    key of a cluster that is the hub; empty of one that joined. addresses: of its nodes, as far as they are known.
+    """
+
+    ticket: str = field(repr=False)
+    holder: str
+    hub_key: str
+    network: IPv4Network
+    addresses: Mapping[str, IPv4Interface] = field(default_factory=dict)
 
 
 class Store:
@@ -141,6 +164,22 @@ class Store:
     def record_reports(self, name: ClusterName, reports: bool) -> None:
         """Note whether the cluster's nodes report on their consoles."""
         self._update(name, "reports = ?", (int(reports),))
+
+    def record_overlay(self, name: ClusterName, overlay: OverlayRecord) -> None:
+        """Note what a cluster has, or is about to take, at an exchange."""
+        held = json.dumps({node: str(address) for node, address in overlay.addresses.items()})
+        values = (name, overlay.ticket, overlay.holder, overlay.hub_key, str(overlay.network), held)
+        with self._transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO overlays VALUES (?, ?, ?, ?, ?, ?)", values)
+
+    def overlay(self, name: ClusterName) -> OverlayRecord | None:
+        """What a cluster has at an exchange; None when it is in no overlay."""
+        with self._reading() as connection:
+            row = connection.execute("SELECT * FROM overlays WHERE cluster = ?", (name,)).fetchone()
+        if row is None:
+            return None
+        held = {node: IPv4Interface(address) for node, address in json.loads(row["addresses"]).items()}
+        return OverlayRecord(row["ticket"], row["holder"], row["hub_key"], IPv4Network(row["network"]), held)
 
     def forget(self, name: ClusterName) -> None:
         """Give back all leases and remove the cluster's row, in one transaction; no error when it is not there."""

@@ -32,6 +32,32 @@ def release(site: Site, name: ClusterName) -> Step:
     return "the nodes and networks", lambda: site.driver.release(name)
 
 
+def leave_overlay(site: Site, name: ClusterName) -> Step:
+    """Give back what the cluster has at its overlay's exchange.
+
+    An exchange may be another site's, and gone for good: when it cannot be asked, the removal goes on with a warning.
+    """
+
+    def leave() -> None:
+        held = site.store.overlay(name)
+        if held is None:
+            return
+        from pragma_boot.network.overlay.opening import open_exchange  # noqa: PLC0415 - few clusters are in one
+
+        try:
+            exchange = open_exchange(held.ticket)
+            if held.hub_key:
+                exchange.withdraw(held.hub_key)
+            else:
+                exchange.release(held.holder)
+        except PragmaError as error:
+            what = "its join information stays published" if held.hub_key else f"the slots of {held.holder} stay taken"
+            _log.warning("the overlay's exchange cannot be told that cluster %s is gone: %s", name, what)
+            _log.warning("%s", ": ".join(filter(None, (error.message, error.details))))
+
+    return "its part in the overlay", leave
+
+
 def remove_folder(site: Site, name: ClusterName) -> Step:
     """Remove the cluster's folder: keys, documents, console logs."""
     folder = site.settings.site.state.cluster(name)
@@ -90,8 +116,8 @@ class Undo:
 
 def everything(site: Site, name: ClusterName) -> Undo:
     """The undo of a complete boot."""
-    steps = [forget(site, name), release(site, name), remove_folder(site, name), delete_disks(site, name)]
-    return Undo(site, name, steps)
+    kinds = (forget, release, leave_overlay, remove_folder, delete_disks)
+    return Undo(site, name, [kind(site, name) for kind in kinds])
 
 
 def _attempt(label: str, action: Callable[[], None], failures: list[str], pending: list[PendingError]) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Interface
 
 from pragma_boot.cluster.site import Site
 from pragma_boot.cluster.store import Record
 from pragma_boot.errors import ClusterError, ClusterNotFoundError
 from pragma_boot.model import (
+    OVERLAY,
     PRIVATE,
     PUBLIC,
     Allocation,
@@ -22,6 +24,7 @@ from pragma_boot.model import (
 )
 
 BROKEN = "broken"
+SSH = 22
 _UNFINISHED = {ClusterState.PLANNED: "booting", ClusterState.ALLOCATED: "booting", ClusterState.CLEANING: "cleaning"}
 
 
@@ -44,7 +47,10 @@ class NodeView:
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
-    """One cluster, frontend first. state: active, shutdown, broken, booting or cleaning; note says why it is broken."""
+    """One cluster, frontend first. state: active, shutdown, broken, booting or cleaning; note says why it is broken.
+
+    ports: frontend's port → port of public_ip that leads to it; empty where they are the same.
+    """
 
     name: str
     image: str
@@ -55,6 +61,12 @@ class ClusterView:
     owner: str
     nodes: tuple[NodeView, ...]
     note: str
+    ports: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def ssh_port(self) -> int:
+        """Where the frontend's ssh server is reached, at public_ip."""
+        return self.ports.get(SSH, SSH)
 
 
 def clusters(site: Site) -> tuple[ClusterView, ...]:
@@ -78,7 +90,9 @@ def cluster(site: Site, name: ClusterName) -> ClusterView:
 def as_started(site: Site, allocation: Allocation) -> ClusterView:
     """A cluster whose nodes have all just been started, without asking the engine."""
     found = {
-        node.name: NodeStatus(node.name, node.role, NodeState.ACTIVE, node.host, allocation.public_ip, allocation.image)
+        node.name: NodeStatus(
+            node.name, node.role, NodeState.ACTIVE, node.host, allocation.public_ip, allocation.image, allocation.ports
+        )
         for node in allocation.nodes
     }
     return _view(site, allocation.cluster, site.store.get(allocation.cluster), found)
@@ -122,7 +136,8 @@ def _view(site: Site, name: ClusterName, record: Record | None, found: Mapping[N
     if record is None:
         return _foreign(name, found)
     locked = record.state in _UNFINISHED and site.store.is_locked(name)
-    nodes = _nodes(record, found)
+    held = site.store.overlay(name)
+    nodes = _nodes(record, found, held.addresses if held else {})
     state, note = _judge(record, nodes, locked)
     if state != nodes[0].state and state in {BROKEN, *_UNFINISHED.values()}:
         nodes = tuple(_with_state(node, state if node.state == NodeState.ACTIVE else node.state) for node in nodes)
@@ -136,10 +151,17 @@ def _view(site: Site, name: ClusterName, record: Record | None, found: Mapping[N
         owner=record.owner,
         nodes=nodes,
         note=note,
+        ports=_ports(found.values()) or (record.allocation.ports if record.allocation else {}),
     )
 
 
-def _nodes(record: Record, found: Mapping[NodeName, NodeStatus]) -> tuple[NodeView, ...]:
+def _ports(found: Iterable[NodeStatus]) -> Mapping[int, int]:
+    return next((each.ports for each in found if each.ports), {})
+
+
+def _nodes(
+    record: Record, found: Mapping[NodeName, NodeStatus], overlay: Mapping[str, IPv4Interface]
+) -> tuple[NodeView, ...]:
     allocated = {node.name: node for node in record.allocation.nodes} if record.allocation else {}
     views = []
     for node in record.nodes:
@@ -150,6 +172,7 @@ def _nodes(record: Record, found: Mapping[NodeName, NodeStatus]) -> tuple[NodeVi
         known = {nic.network: nic.address for nic in mine.nics} if mine else {}
         private = str(known[PRIVATE].ip) if known else ""
         further = {name: str(address) for name, address in known.items() if name not in (PRIVATE, PUBLIC)}
+        further |= {OVERLAY: str(overlay[node.name])} if node.name in overlay else {}
         size = mine or node
         views.append(NodeView(node.name, node.role, state, private, size.cpus, size.memory_mib, host, further))
     return tuple(views)
@@ -189,4 +212,5 @@ def _foreign(name: ClusterName, found: Mapping[NodeName, NodeStatus]) -> Cluster
         owner="",
         nodes=nodes,
         note="its record is lost; this is what the hypervisor says",
+        ports=_ports(ordered),
     )

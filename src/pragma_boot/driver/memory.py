@@ -64,7 +64,9 @@ class MemoryDriver:
     hosts: name → (CPUs, memory in MiB). silent: nodes that never report to be ready on their console.
     """
 
-    info = DriverInfo("memory", has_console=True, direct_kernel=True, options=frozenset({"add-iface", "enable-ent"}))
+    info = DriverInfo(
+        "memory", has_console=True, direct_kernel=True, options=frozenset({"add-iface", "enable-ent", "ipop"})
+    )
 
     def __init__(
         self,

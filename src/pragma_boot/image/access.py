@@ -14,9 +14,13 @@ import re
 import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pragma_boot.errors import UsageError
 from pragma_boot.model import Access, KeyPair, NodeName
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _log = logging.getLogger(__name__)
 
@@ -38,11 +42,22 @@ def new_access(user_keys: Sequence[str], nodes: Iterable[NodeName], cluster: str
     return Access(tuple(user_keys), _pair(f"pragma-{cluster}"), {node: _pair(node) for node in nodes})
 
 
-def _pair(comment: str) -> KeyPair:
-    from cryptography.hazmat.primitives import serialization as form  # noqa: PLC0415 - slow to import
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
+def derived_pair(seed: bytes, comment: str) -> KeyPair:
+    """The ed25519 key pair that follows from 32 secret bytes; the same each time, but for padding of its form."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - slow to import
 
-    key = Ed25519PrivateKey.generate()
+    return _written(Ed25519PrivateKey.from_private_bytes(seed), comment)
+
+
+def _pair(comment: str) -> KeyPair:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - slow to import
+
+    return _written(Ed25519PrivateKey.generate(), comment)
+
+
+def _written(key: Ed25519PrivateKey, comment: str) -> KeyPair:
+    from cryptography.hazmat.primitives import serialization as form  # noqa: PLC0415 - slow to import
+
     private = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.OpenSSH, form.NoEncryption())
     public = key.public_key().public_bytes(form.Encoding.OpenSSH, form.PublicFormat.OpenSSH)
     return KeyPair(private.decode(), f"{public.decode()} {comment}")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pragma_boot.errors import UsageError
-from pragma_boot.model import PRIVATE, PUBLIC, Access, Allocation, Nic, NodeAllocation, Role
+from pragma_boot.model import PRIVATE, PUBLIC, Access, Allocation, Nic, NodeAllocation, Overlay, OverlayMember, Role
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -53,6 +53,8 @@ def document(allocation: Allocation, node: NodeAllocation, keys: Sequence[str], 
     _add(extension, "cluster", name=allocation.cluster)
     if node.role is Role.FRONTEND:
         _add(extension, "nat", enabled="yes" if allocation.computes else "no")
+    if allocation.overlay:
+        _overlay(extension, allocation.overlay, allocation.overlay.members[node.name])
     if access:
         _members(extension, allocation, node, access)
     root[-2].tail, extension.tail = "\n  ", "\n"
@@ -100,6 +102,25 @@ def _members(extension: _Element, allocation: Allocation, own: NodeAllocation, a
     cluster = _add(extension, "clusterkey", public=access.cluster.public)
     if own.role is Role.FRONTEND:
         cluster.text = access.cluster.private
+
+
+def _overlay(extension: _Element, overlay: Overlay, member: OverlayMember) -> None:
+    """The node's part in the overlay (guest.md 6.7): secret."""
+    element = _add(
+        extension,
+        "overlay",
+        type="wireguard",
+        iface="wg0",
+        address=str(member.address),
+        mtu=str(overlay.mtu),
+        hub=str(overlay.hub),
+        **{"private-key": member.private_key},
+        **({"port": str(member.port)} if member.port else {}),
+    )
+    for peer in member.peers:
+        facts = {"public-key": peer.public_key, "preshared-key": peer.preshared_key, "allowed-ips": str(peer.allowed)}
+        facts |= {"endpoint": peer.endpoint} if peer.endpoint else {}
+        _add(element, "peer", **facts, **({"keepalive": str(peer.keepalive)} if peer.keepalive else {}))
 
 
 def _nic(parent: _Element, nic: Nic, **more: str) -> None:

@@ -91,7 +91,6 @@ def test_addresses_of_clusters_whose_record_is_lost_are_not_given_out(tmp_path: 
         ({"add-iface": "lab:10.105.0.1/28"}, UsageError),
         ({"add-iface": "lab,lab"}, UsageError),
         ({"add-iface": "openflow:10.103.0.1/29", "enable-ent": "yes"}, UsageError),
-        ({"enable-ipop-server": "file:///x"}, NotAvailableError),
     ],
 )
 def test_what_cannot_be_had_is_refused_before_anything_changes(

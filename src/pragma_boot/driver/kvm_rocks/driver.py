@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pragma_boot import files
 from pragma_boot.config.settings import KvmRocksSettings
-from pragma_boot.driver.base import NO_KERNELS, DriverInfo
+from pragma_boot.driver.base import NO_DOCUMENTS, NO_KERNELS, DriverInfo, no_templates
 from pragma_boot.driver.kvm_rocks import names, status
 from pragma_boot.driver.kvm_rocks.hosts import Hosts
 from pragma_boot.driver.kvm_rocks.nas import Nas
@@ -33,6 +33,7 @@ from pragma_boot.model import (
     Plan,
     ProgressSink,
     PublicSide,
+    Templates,
     no_progress,
 )
 
@@ -53,7 +54,7 @@ class KvmRocksDriver:
         sends_disks=True,
         has_volumes=True,
         refused_names=names.REFUSED,
-        options=frozenset({"add-iface", "enable-ent"}),
+        options=frozenset({"add-iface", "enable-ent", "ipop"}),
     )
 
     def __init__(
@@ -111,6 +112,10 @@ class KvmRocksDriver:
         clusters = self._settings.clusters
         return PublicSide(clusters.public_network, clusters.gw, clusters.dns or (clusters.gw,))
 
+    def fit(self, plan: Plan) -> Plan:
+        """As in the contract: nodes of any size can be had."""
+        return plan
+
     def allocate(self, plan: Plan, leases: Leases) -> Allocation:
         """As in the contract. All nodes are defined in Rocks after it, and none runs."""
         from pragma_boot.driver.kvm_rocks.allocate import Allocator  # noqa: PLC0415
@@ -125,6 +130,7 @@ class KvmRocksDriver:
         disks: Mapping[NodeName, Disk],
         kernels: Mapping[NodeName, KernelBoot],
         progress: ProgressSink = no_progress,
+        documents: Mapping[NodeName, bytes] = NO_DOCUMENTS,
     ) -> None:
         """As in the contract. Disks are sent to the hosts first; volumes are on their NAS already."""
         from pragma_boot.driver.kvm_rocks.deploy import Deployment  # noqa: PLC0415
@@ -192,6 +198,10 @@ class KvmRocksDriver:
     def volumes(self) -> Nas:
         """As in the contract."""
         return Nas(self._rocks, self._ssh, self._pause)
+
+    def templates(self) -> Templates:
+        """As in the contract."""
+        raise no_templates(self.info)
 
     def _power(self, cluster: ClusterName, progress: ProgressSink) -> Power:
         return Power(self._rocks, self._ssh, cluster, self._settings.clusters.parallel, progress, self._pause)

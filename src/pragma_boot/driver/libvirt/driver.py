@@ -56,7 +56,9 @@ _Act = Callable[[], None]
 class LibvirtDriver:
     """Promises in driver.base. One connection, opened when first needed and kept; folders: what QEMU must reach."""
 
-    info = DriverInfo("libvirt", has_console=True, direct_kernel=True, options=frozenset({"add-iface", "enable-ent"}))
+    info = DriverInfo(
+        "libvirt", has_console=True, direct_kernel=True, options=frozenset({"add-iface", "enable-ent", "ipop"})
+    )
 
     def __init__(self, settings: LibvirtSettings, state: StateFolder, folders: Sequence[Path] = ()) -> None:
         self._settings = settings
