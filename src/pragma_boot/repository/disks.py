@@ -21,7 +21,7 @@ from pragma_boot.model import (
     Role,
     VolumeSource,
 )
-from pragma_boot.repository.assemble import Recipe
+from pragma_boot.repository.assemble import DEFAULT_LIMITS, Limits, Recipe
 from pragma_boot.repository.cache import Cache
 from pragma_boot.repository.probe import inside, probe, refused
 
@@ -45,9 +45,14 @@ class Disks:
         compute = self._ready(image, Role.COMPUTE)
         return LocalImage(image, frontend, compute) if frontend and compute else None
 
-    def make(self, image: Image, progress: ProgressSink) -> LocalImage:
-        """Assemble what is missing, under the image's lock; another command may have made it while we waited."""
-        return LocalImage(image, *(self._make(image, role, progress) for role in ROLES))
+    def make(
+        self, image: Image, progress: ProgressSink, limits: Callable[[Role], Limits] = lambda _: DEFAULT_LIMITS
+    ) -> LocalImage:
+        """Assemble what is missing, under the image's lock; another command may have made it while we waited.
+
+        limits: of a role's disk.
+        """
+        return LocalImage(image, *(self._make(image, role, progress, limits(role)) for role in ROLES))
 
     def take(self, image: Image, role: Role, recipe: Recipe, fill: Callable[[Path], None]) -> None:
         """Have a role's disk built by *fill*, which also brings the parts of *recipe*; under the image's lock."""
@@ -94,7 +99,7 @@ class Disks:
         path = recipe.parts[0] if self._as_it_is(recipe) else self._cache(image.name).find(recipe)
         return probe(path, self._roots(image)) if path else None
 
-    def _make(self, image: Image, role: Role, progress: ProgressSink) -> LocalDisk:
+    def _make(self, image: Image, role: Role, progress: ProgressSink, limits: Limits) -> LocalDisk:
         ready = self._ready(image, role)
         if ready:
             return ready
@@ -102,7 +107,7 @@ class Disks:
         cache, verify = self._cache(image.name), self._verify(image, recipe)
         if recipe.packing is Packing.RAW:
             return probe(cache.pin(recipe, image.name, verify, progress), self._roots(image))
-        return probe(cache.make(recipe, image.name, verify, progress), self._roots(image))
+        return probe(cache.make(recipe, image.name, verify, progress, limits=limits), self._roots(image))
 
     def _verify(self, image: Image, recipe: Recipe) -> Callable[[Path], None]:
         def verify(disk: Path) -> None:

@@ -183,7 +183,7 @@ class HttpRepository:
         with files.lock(lock):
             for role in ROLES:
                 self._bring(image, role, progress)
-            return self._disks.make(image, progress)
+            return self._disks.make(image, progress, lambda role: self._limits(self._parts(image, role)))
 
     def _bring(self, image: Image, role: Role, progress: ProgressSink) -> None:
         """Have a role's files here; when none of them is yet, unpack them while they arrive."""
@@ -201,8 +201,7 @@ class HttpRepository:
         self, image: Image, role: Role, source: FileSource, parts: Collection[Wanted], progress: ProgressSink
     ) -> None:
         recipe = self._disks.recipe_of(source.packing, tuple(part.target for part in parts))
-        declared = self._mirror.disk_size(parts)
-        limits = Limits(size=declared, declared=True) if declared else DEFAULT_LIMITS
+        limits = self._limits(parts)
 
         def fill(target: Path) -> None:
             def consume(content: Iterator[bytes]) -> None:
@@ -211,6 +210,10 @@ class HttpRepository:
             transfer([partial(self._mirror.fetch, part) for part in parts], image.name, progress, consume)
 
         self._disks.take(image, role, recipe, fill)
+
+    def _limits(self, parts: Collection[Wanted]) -> Limits:
+        declared = self._mirror.disk_size(parts)
+        return Limits(size=declared, declared=True) if declared else DEFAULT_LIMITS
 
     def _transfer(self, wanted: Collection[Wanted], subject: str, progress: ProgressSink) -> bool:
         """Have these files here as the server has them; says whether any is new."""

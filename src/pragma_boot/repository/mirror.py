@@ -255,4 +255,5 @@ class Mirror:
 
 def outside(path: Path, top: Path) -> bool:
     """Whether a path leaves the folder *top*, or lies among our own state files."""
-    return not path.is_relative_to(top) or ".." in path.parts or STATE in path.parts
+    parts, above = path.parts, top.parts  # `is_relative_to` takes ten times as long, for thousands of images
+    return parts[: len(above)] != above or ".." in parts or STATE in parts
