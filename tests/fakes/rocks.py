@@ -52,9 +52,10 @@ class QuickRocks(Rocks):
 
 
 class QuickHosts(Hosts):
-    """`ssh` without a root folder for each host, for a site whose paths are the same everywhere: scripts run as they are.
+    """`ssh` without a root folder for each host, for a site whose paths are the same everywhere.
 
-    Hosts that are down, and faults that answer in place of a call or after it, are as with the emulator's own `ssh`.
+    Scripts run as they are. Hosts that are down, and faults that answer in place of a call or after it, are as with
+    the emulator's own `ssh`.
     """
 
     def __init__(self, site: RocksSite) -> None:

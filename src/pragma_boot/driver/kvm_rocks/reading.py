@@ -5,6 +5,7 @@ A virtual cluster is no object of Rocks: it is a frontend and whoever shares its
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
@@ -95,8 +96,15 @@ class Reader:
 
     def version(self) -> tuple[int, ...]:
         """Of Rocks: (7, 0). Raises NoSuchCommandError before 6.2."""
-        text = self._rocks.read("report version").strip()
-        return tuple(int(part) for part in text.split(".") if part.isdigit())
+        text = self._rocks.read("report version")
+        told = re.findall(r"^\d+(?:\.\d+)+$", text, re.MULTILINE)
+        if not told:
+            raise DriverError(
+                "Rocks does not say which version it is",
+                details=text.strip(),
+                resolution="look at 'rocks report version'",
+            )
+        return tuple(int(part) for part in told[-1].split("."))
 
     def hosts(self) -> tuple[Host, ...]:
         """All hosts. Raises DriverError where there is none: the physical frontend always is."""

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pragma_boot.errors import DriverError
 
 _log = logging.getLogger(__name__)
+
+_DOWN = re.compile(r"[\w.-]+: down")
+"""What Rocks says in between of a host that does not answer (rocks.md 3.18); it may be all that is said."""
 
 Cells = Mapping[str, str | None]
 """Values by column, named as in the table's header (``CLIENT NODES``); None where a cell is empty or absent."""
@@ -67,7 +71,7 @@ def parse(text: str, *forms: Form) -> tuple[Row, ...]:
     Lines that are no part of the listing (a container that is down is told in between) are left out.
     Raises DriverError for output in no such form: nothing is guessed.
     """
-    lines = text.splitlines()
+    lines = [line for line in text.splitlines() if not _DOWN.fullmatch(line)]
     if not any(line.strip() for line in lines):
         return ()
     for number, line in enumerate(lines):

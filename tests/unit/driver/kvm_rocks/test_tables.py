@@ -62,6 +62,10 @@ def test_lines_that_are_no_rows_are_left_out() -> None:
     assert [row.owner for row in parse(text, FORM)] == ["a"]
 
 
+def test_a_host_that_is_down_is_no_row_where_there_are_none() -> None:
+    assert parse("vm-container-0-1: down\n", FORM) == ()
+
+
 def test_a_column_that_this_version_lacks_is_none() -> None:
     text = "SLICE MEM   CPUS MAC               HOST VIRT-TYPE\n0     2048  1    c6:ca:58:80:00:00 fiji hvm      \n"
     (row,) = parse(text, tables.MACHINE)
