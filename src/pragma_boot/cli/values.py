@@ -262,6 +262,17 @@ class Size(Value):
         raise UsageError(f"{label} is no size: {shorten(text)!r}", resolution=f"give a number and M or G ({label}=4G)")
 
 
+class Port(Value):
+    """A TCP port; 0 stands for any that is free."""
+
+    name = "number"
+
+    def parse(self, text: str, label: str) -> int:
+        if re.fullmatch(r"[0-9]{1,5}", text) and int(text) <= 65535:
+            return int(text)
+        raise UsageError(f"{label} is no port: {shorten(text)!r}", resolution="give a number from 0 to 65535")
+
+
 LOG_LEVEL = Choice(LEVELS, "level")
 
 

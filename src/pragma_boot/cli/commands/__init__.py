@@ -15,6 +15,8 @@ COMMANDS: Mapping[str, str | Mapping[str, str]] = {
     "sync": {"repository": "sync_repository"},
     "repository": {"index": "repository_index"},
     "image": {"build": "image_build"},
+    "serve": {"exchange": "serve_exchange"},
+    "exchange": {"token": "exchange_token", "list": "exchange_list", "remove": "exchange_remove"},
     "init": "init",
     "check": {"site": "check_site"},
     "completion": "completion",

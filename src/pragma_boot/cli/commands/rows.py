@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pragma_boot.cli.args import Parameter, Positional
-from pragma_boot.cli.values import Cluster, Text, Wait, YesNo
+from pragma_boot.cli.values import Cluster, FileName, Text, Wait, YesNo
 
 CLUSTER = Positional(
     "vc-name",
@@ -17,4 +17,10 @@ WAIT = Parameter(
     Wait(),
     "Seconds until all nodes must be ready; 'no' returns as soon as they are started.",
     unsaid="'wait' of the site's configuration",
+)
+DATABASE = Parameter(
+    "database",
+    FileName(),
+    "The exchange's database.",
+    unsaid="exchange.db in /var/lib/pragma_boot, or in a user's own state folder",
 )

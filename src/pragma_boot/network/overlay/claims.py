@@ -20,6 +20,17 @@ MOST = 4096
 """Nodes of one claim."""
 
 
+class NoSlotsError(CapacityError):
+    """An overlay has not *wanted* slots for one holder: there are *free*, with those that it has already."""
+
+    def __init__(self, wanted: int, free: int) -> None:
+        super().__init__(
+            f"the overlay has {free} free slots, not {wanted}",
+            resolution="clean a cluster that has joined it and is no longer needed, or boot fewer nodes",
+        )
+        self.wanted, self.free = wanted, free
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """A node that has a slot: its cluster, and its host name or nothing."""
@@ -57,7 +68,7 @@ def grant(claims: Claims, holder: str, names: Sequence[str], slots: int) -> Clai
     """The claims after *holder* has asked for one slot a node, of *slots* that there are.
 
     What it holds already stays its own, as far as it is still asked for; what is missing are the lowest free slots.
-    Raises CapacityError, with how many are free, and UsageError as `check_claim`.
+    Raises NoSlotsError, and UsageError as `check_claim`.
     """
     check_claim(holder, names)
     others = {slot: member for slot, member in claims.members.items() if member.holder != holder}
@@ -65,7 +76,7 @@ def grant(claims: Claims, holder: str, names: Sequence[str], slots: int) -> Clai
     free = [slot for slot in range(1, slots + 1) if slot not in others and slot not in kept]
     missing = len(names) - len(kept)
     if missing > len(free):
-        raise full(len(names), len(free) + len(kept))
+        raise NoSlotsError(len(names), len(free) + len(kept))
     taken = sorted(kept + free[:missing])
     return Claims(others | {slot: Member(holder, name) for slot, name in zip(taken, names, strict=True)})
 
@@ -73,14 +84,6 @@ def grant(claims: Claims, holder: str, names: Sequence[str], slots: int) -> Clai
 def give_back(claims: Claims, holder: str) -> Claims:
     """The claims without those of *holder*; the same when it has none."""
     return Claims({slot: member for slot, member in claims.members.items() if member.holder != holder})
-
-
-def full(wanted: int, free: int) -> CapacityError:
-    """The error for an overlay that has not enough free slots."""
-    return CapacityError(
-        f"the overlay has {free} free slots, not {wanted}",
-        resolution="clean a cluster that has joined it and is no longer needed, or boot fewer nodes",
-    )
 
 
 def listed(claims: Claims) -> Iterable[tuple[int, Member]]:

@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsp
 from pragma_boot import connect, log
 from pragma_boot.errors import ExchangeAwayError, ExchangeError, PragmaError
 from pragma_boot.model import shorten
-from pragma_boot.network.overlay.claims import Member, check_claim, full
+from pragma_boot.network.overlay.claims import Member, NoSlotsError, check_claim
 from pragma_boot.network.overlay.exchange import nothing_there
 from pragma_boot.network.overlay.information import LIMIT, JoinInformation, parse
 
@@ -184,7 +184,7 @@ class WebService:
             return answer
         told = answer.pairs if answer.modern else {}
         if answer.status == 409 and told.get("error") == FULL:
-            raise full(_number(told.get("wanted")), _number(told.get("free")))
+            raise NoSlotsError(_number(told.get("wanted")), _number(told.get("free")))
         if answer.status == 409 and told.get("error") == NOTHING:
             raise nothing_there(self.shown)
         details = f"HTTP status {answer.status}"
