@@ -197,7 +197,10 @@ def _sshd(guest: Files) -> tuple[SshServer, SshdConfig]:
 
 def sshd_config(path: str, content: str, folder: bool) -> SshdConfig:
     """Read the global part of an sshd_config; the first value of a keyword wins there, so order matters."""
-    root_login, hosts, users, groups, included = "", [], set[str](), set[str](), False
+    root_login, included = "", False
+    hosts: list[str] = []
+    users: set[str] = set()
+    groups: set[str] = set()
     outside = re.sub(r"(?ms)^# BEGIN pragma$.*?^# END pragma$", "", content)
     for raw in outside.splitlines():
         words = raw.replace("=", " ", 1).split()
