@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,6 +32,15 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         assert text == path.read_text(), f"{path} differs; --regenerate-golden accepts the new text"
 
     return compare
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder whose parents anybody may enter: pytest closes its own, those of other runs included."""
+    with tempfile.TemporaryDirectory(prefix="pragma-open-", dir="/tmp") as made:
+        path = Path(made)
+        path.chmod(0o755)
+        yield path
 
 
 class _Keep(logging.Handler):

@@ -18,12 +18,8 @@ NOBODY = reach.Person("nobody", 65533, frozenset({65533}))
 
 
 @pytest.fixture
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder whose parents, up to the root, are open."""
-    path = tmp_path_factory.mktemp("open")
-    for each in (path, path.parent, path.parent.parent):
-        each.chmod(0o755)
-    return path
+def folder(open_folder: Path) -> Path:
+    return open_folder
 
 
 def test_a_closed_parent_is_named(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pragma_boot.cli import render
@@ -58,12 +59,17 @@ def _keys(session: Session, named: Path | None) -> tuple[str, ...]:
     if named:
         return session.site.public_keys(named)
     folder = Path("~/.ssh").expanduser()
-    found = next((folder / name for name in _KEY_FILES if (folder / name).is_file()), None)
+    found = next((path for path in map(folder.joinpath, _KEY_FILES) if _can_read(path)), None)
     if found is None:
         session.note(f"no key= given and no id_*.pub in {folder}: log in with 'pragma ssh'")
         return ()
     session.note(f"no key= given: {found} may log in")
     return session.site.public_keys(found)
+
+
+def _can_read(path: Path) -> bool:
+    """A home that is somebody else's (kept by sudo, say) has no keys for us."""
+    return os.access(path, os.R_OK, effective_ids=True) and path.is_file()
 
 
 COMMAND = Command(
