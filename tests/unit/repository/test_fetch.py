@@ -107,13 +107,20 @@ def test_a_changed_object_replaces_the_file_by_rename(web: Web, server: WebServe
     assert item.target.read_bytes() == OTHER
 
 
-@pytest.mark.parametrize("quarter", [1, 2, 3])
+@pytest.mark.parametrize("quarter", range(4))
 def test_a_cut_goes_on_where_it_was(web: Web, server: WebServer, item: Item, quarter: int) -> None:
     server.fail("/vc/disk.img", Fault(cut=quarter * len(DATA) // 4))
     download(web, item)
     assert item.target.read_bytes() == DATA
-    assert server.asked[1].range == f"bytes={quarter * len(DATA) // 4}-"
+    assert server.asked[1].range == (f"bytes={quarter * len(DATA) // 4}-" if quarter else "")
     assert server.sent("/vc/disk.img") == len(DATA)
+
+
+def test_a_range_that_is_refused_starts_over(web: Web, server: WebServer, item: Item) -> None:
+    server.fail("/vc/disk.img", Fault(cut=len(DATA) // 2), Fault(416, headers={"Content-Range": "bytes */17"}))
+    download(web, item)
+    assert item.target.read_bytes() == DATA
+    assert [one.range for one in server.asked] == ["", f"bytes={len(DATA) // 2}-", ""]
 
 
 def test_a_cut_in_every_attempt_that_brings_something_is_borne(web: Web, server: WebServer, item: Item) -> None:

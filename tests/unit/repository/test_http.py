@@ -1,4 +1,5 @@
 import gzip
+import multiprocessing
 import os
 import threading
 from pathlib import Path
@@ -297,6 +298,24 @@ def test_an_interrupted_fetch_goes_on(publisher: Publisher, repository: HttpRepo
     local = get(repository)
     assert local.frontend.path.read_bytes() == gzip.decompress(packed)
     assert publisher.server.sent(path) == len(packed)
+
+
+def fetch_by_itself(publisher: Publisher) -> None:
+    get(HttpRepository(publisher.settings, publisher.locks))
+
+
+def test_two_processes_fetch_and_unpack_an_image_once(publisher: Publisher) -> None:
+    packed = gzip.compress(os.urandom(3 << 20))
+    publisher.offer("demo", document("disk.img.gz"), disk_img_gz=packed)
+    fork = multiprocessing.get_context("fork")
+    both = [fork.Process(target=fetch_by_itself, args=(publisher,)) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(60)
+    assert [process.exitcode for process in both] == [0, 0]
+    assert publisher.server.sent(f"{TOP}/demo/disk.img.gz") == len(packed)
+    assert len(list(publisher.settings.cache.rglob("*.disk"))) == 1
 
 
 def test_sync_replaces_what_changed_and_overlays_keep_theirs(publisher: Publisher, repository: HttpRepository) -> None:

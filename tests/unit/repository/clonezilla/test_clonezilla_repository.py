@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes.clonezilla import iso_of, run, small_disk, small_image, write_files
+from fakes.clonezilla import SECTOR, iso_of, run, small_disk, small_image, write_files
 from fakes.drive import FakeDrive, Refusal
 from fakes.repository import DISK, document
 from fakes.saved_images import SMALL, DrivePublisher, FolderPublisher, WebPublisher
@@ -21,6 +22,7 @@ from pragma_boot.model import DiskFormat, FileSource, Role, image_name
 from pragma_boot.repository.clonezilla.place import FilePlace, VolumePlace, image_stem, place
 from pragma_boot.repository.clonezilla.repository import ClonezillaRepository
 from pragma_boot.repository.patience import Patience
+from pragma_boot.run import which
 
 DEMO = image_name("demo")
 OTHER = small_disk(random.Random(1).randbytes(len(DISK)))
@@ -235,6 +237,20 @@ def test_what_a_killed_command_left_is_removed(publisher: FolderPublisher) -> No
     left.write_bytes(b"half")
     assert repository(publisher).sync().failed == ()
     assert not left.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not which("mount"), reason="mounts a small file system")
+def test_a_disk_that_runs_full_is_one_error_and_left_empty(publisher: FolderPublisher) -> None:
+    """Half of the disk fits, and what is packed would: that it does not is seen while it is written."""
+    publisher.offer("demo", small_disk(b"much the same ".ljust(SECTOR) * 16_384))
+    here = files.make_folder(publisher.settings.directory)
+    run("mount", "-t", "tmpfs", "-o", "size=4m", "pragma-test", here)
+    try:
+        (failed,) = repository(publisher).sync().failed
+        assert "No space left on device" in failed.reason
+        assert not [path for path in here.rglob("*") if path.is_file()]
+    finally:
+        run("umount", here)
 
 
 def test_two_at_once_restore_once(publisher: FolderPublisher) -> None:
