@@ -107,7 +107,8 @@ def shut_down(cloud: Cloud, network: Network) -> None:
     if router is not None:
         del cloud.state.routers[router.id]
     cloud.hypervisor.network_down(network)
-    network.state, network.vlan, network.free_since = "Allocated", None, None
+    network.state = "Allocated" if network.requested_vlan is None else "Setup"
+    network.vlan = network.free_since = None
 
 
 def take(cloud: Cloud, network: Network, account: str, wanted: str | None = None) -> Address:

@@ -48,7 +48,9 @@ def associate(cloud: Cloud, call: Call) -> Task:
 def _network(cloud: Cloud, call: Call) -> Network:
     args = call.args
     if args["networkid"] is not None:
-        made: Network = call.own("networks", args["networkid"])
+        made = cloud.state.networks[args["networkid"]]
+        if not made.shared:
+            call.own("networks", made.id)
         if made.removed:
             raise bad("Unable to find network by network id specified")
         return made
