@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pragma_boot.errors import PragmaError, UsageError
 from pragma_boot.exchange.jobs import Jobs, NothingPublishedError
-from pragma_boot.network.overlay.claims import MOST, NoSlotsError, listed
+from pragma_boot.network.overlay.claims import MOST, NoSlotsError, check_claim, listed
 from pragma_boot.network.overlay.information import lines
 from pragma_boot.network.overlay.web_service import FULL, NOTHING
 
@@ -86,6 +86,7 @@ class Actions:
         names = given.split(",") if given else [""] * int(count)
         if len(names) != int(count):
             raise UsageError("there are not n names")
+        check_claim(holder, names)
         try:
             slots = self._jobs.claim(job, holder, names)
         except NothingPublishedError as error:

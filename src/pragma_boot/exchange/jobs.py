@@ -13,7 +13,7 @@ import re
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,12 +84,12 @@ def job_name(text: str) -> str:
     return text
 
 
-def default_database(environ: Mapping[str, str]) -> Path:
+def default_database(environ: Mapping[str, str] = os.environ, *, root: bool | None = None) -> Path:
     """Where the database is unless somebody says otherwise: in the state folder of this user.
 
     Raises UsageError for a user without a home folder.
     """
-    folder = state_directory(environ, root=os.geteuid() == 0)
+    folder = state_directory(environ, root=os.geteuid() == 0 if root is None else root)
     if folder is None:
         raise UsageError("you have no home folder for the exchange's database", resolution="give database=")
     return folder / "exchange.db"
@@ -129,7 +129,7 @@ class Jobs:
 
     def listed(self) -> tuple[Job, ...]:
         """All jobs, by name."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             rows = connection.execute(
                 "SELECT name, created, published,"
                 " (SELECT value FROM pairs WHERE job = name AND key = ?) AS slots,"
@@ -143,7 +143,7 @@ class Jobs:
 
     def admits(self, name: str, token: str) -> bool:
         """Whether *token* is that job's; an unknown job takes as long as a wrong token."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             row = connection.execute("SELECT digest FROM jobs WHERE name = ?", (name,)).fetchone()
         return hmac.compare_digest(row["digest"] if row else bytes(32), _digest(token)) and row is not None
 
@@ -161,7 +161,7 @@ class Jobs:
 
     def get(self, name: str) -> dict[str, str]:
         """What is published, in its order; empty when nothing is."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             rows = connection.execute("SELECT key, value FROM pairs WHERE job = ? ORDER BY place", (name,))
             return {row["key"]: row["value"] for row in rows}
 
@@ -185,7 +185,7 @@ class Jobs:
 
     def members(self, name: str) -> Claims:
         """Who holds which slot."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             return self._claims(connection, name)
 
     def withdraw(self, name: str, hub_key: str) -> None:
@@ -214,11 +214,14 @@ class Jobs:
     def _time(self) -> str:
         return self._now().isoformat(timespec="seconds")
 
+    def _reading(self) -> AbstractContextManager[sqlite3.Connection]:
+        return self._transaction("DEFERRED")  # many may read at the same time
+
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
         try:
             with closing(self._open()) as connection:
-                connection.execute("BEGIN IMMEDIATE")
+                connection.execute(f"BEGIN {kind}")
                 with connection:
                     yield connection
         except sqlite3.Error as error:

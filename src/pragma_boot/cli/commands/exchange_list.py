@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from pragma_boot.cli.session import Session
 def _run(session: Session, *, database: Path | None, json: bool) -> None:
     from pragma_boot.exchange.jobs import Jobs, default_database  # noqa: PLC0415 - help and completion do without it
 
-    jobs = Jobs(database or default_database(os.environ)).listed()
+    jobs = Jobs(database or default_database()).listed()
     if json:
         session.out(render.as_json([{**asdict(job), "published": job.published or None} for job in jobs]))
         return

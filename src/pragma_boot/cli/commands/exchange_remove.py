@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from pragma_boot.cli.args import Positional
@@ -16,7 +15,7 @@ from pragma_boot.errors import ExchangeError
 def _run(session: Session, *, job: str, database: Path | None) -> None:
     from pragma_boot.exchange.jobs import Jobs, default_database, job_name  # noqa: PLC0415 - help does without it
 
-    if not Jobs(database or default_database(os.environ)).remove(job_name(job)):
+    if not Jobs(database or default_database()).remove(job_name(job)):
         raise ExchangeError(f"there is no job {job}", resolution="'pragma exchange list' shows the jobs")
     session.out(f"removed job {job}\n")
 

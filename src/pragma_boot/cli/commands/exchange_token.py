@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from pragma_boot.cli.args import Parameter, Positional
@@ -16,7 +15,7 @@ def _run(session: Session, *, job: str, file: Path | None, database: Path | None
     from pragma_boot import files  # noqa: PLC0415 - help and completion do without it
     from pragma_boot.exchange.jobs import Jobs, default_database, job_name  # noqa: PLC0415
 
-    jobs = Jobs(database or default_database(os.environ))
+    jobs = Jobs(database or default_database())
     if not file:
         session.out(f"{jobs.renew_token(job_name(job))}\n")
         return

@@ -12,6 +12,7 @@ from pragma_boot.cli.command import Command
 from pragma_boot.cli.commands.rows import DATABASE, JSON
 from pragma_boot.cli.session import Session
 from pragma_boot.cli.values import FileName, Port, Text, YesNo
+from pragma_boot.errors import UsageError
 
 _log = logging.getLogger(__name__)
 _PORT = 8437  # exchange.server.PORT, which help and completion do without
@@ -35,7 +36,9 @@ def _run(
         _log.info("%s", line)
         session.note(line)
 
-    jobs = Jobs(database or default_database(os.environ))
+    if key and not certificate:
+        raise UsageError("there is a key without certificate=", resolution="give both, or leave the key out")
+    jobs = Jobs(database or default_database())
     jobs.listed()  # a database that cannot be used is told now, not to the first client
     tls = tls_context(certificate, key) if certificate else None
     server = Server(jobs, host=host, port=port, tls=tls, insecure=insecure, tell=tell)
