@@ -6,7 +6,7 @@ from pragma_boot.config.settings import Settings
 from pragma_boot.driver.base import Driver
 from pragma_boot.errors import NotAvailableError
 
-AVAILABLE = ("libvirt", "qemu", "kvm_rocks")
+AVAILABLE = ("libvirt", "qemu", "kvm_rocks", "cloudstack")
 """Drivers for sites. `memory` is there, too: for tests, it runs nothing."""
 
 
@@ -24,6 +24,10 @@ def open_driver(settings: Settings) -> Driver:
         from pragma_boot.driver.kvm_rocks.driver import KvmRocksDriver  # noqa: PLC0415
 
         return KvmRocksDriver(settings.kvm_rocks, settings.site.state, settings.site.temp_directory)
+    if name == "cloudstack" and settings.cloudstack:
+        from pragma_boot.driver.cloudstack.driver import CloudStackDriver  # noqa: PLC0415
+
+        return CloudStackDriver(settings.cloudstack, settings.site.state)
     state, repository = settings.site.state, settings.site.repository
     disks = settings.clusters.diskdir or state.root / "disks"
     if name == "qemu" and settings.qemu:

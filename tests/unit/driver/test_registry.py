@@ -35,7 +35,7 @@ def test_a_driver_is_opened_by_its_name_and_connects_to_nothing(name: str, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["cloudstack", "nonsense"])
+@pytest.mark.parametrize("name", ["cloudstack", "nonsense"])  # the first without its settings
 def test_one_that_does_not_exist_yet_is_refused_clearly(name: str, tmp_path: Path) -> None:
     with pytest.raises(NotAvailableError) as caught:
         open_driver(settings(name, tmp_path))

@@ -1,0 +1,1 @@
+"""The site driver `cloudstack`: nodes are virtual machines of an Apache CloudStack cloud."""

@@ -1,0 +1,132 @@
+"""Sites on the fake CloudStack server: drivers whose time is the server's own, and whole sites around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Interface
+from pathlib import Path
+from typing import Any
+
+from fakes.cloudstack import USER, Cloud, Config, Credentials, Server, default_site
+from fakes.cluster_site import FakeDisks, go_on
+from fakes.cluster_site import settings as site_settings
+from fakes.repository import MemoryRepository
+from pragma_boot.cluster.site import Site
+from pragma_boot.config.settings import CloudStackSettings, ClusterSettings
+from pragma_boot.driver.cloudstack.client import Clock
+from pragma_boot.driver.cloudstack.driver import CloudStackDriver
+from pragma_boot.files import StateFolder
+from pragma_boot.model import FileSource, Image, ImageName, NodeImage, Packing
+
+OFFERING = "DefaultIsolatedNetworkOfferingWithSourceNatService"
+
+
+def clusters_of(settings: ClusterSettings, *, parallel: int = 4) -> ClusterSettings:
+    """Settings as a site on a cloud has them."""
+    return replace(
+        settings,
+        public_ips=(),
+        vlans=(),
+        dns=(),
+        private_network=IPv4Interface("10.3.3.2/24"),
+        cpus_per_node=1024,
+        parallel=parallel,
+    )
+
+
+def settings_for(url: str, clusters: ClusterSettings, keys: Credentials = USER, **more: Any) -> CloudStackSettings:
+    """cloudstack.conf."""
+    chosen = CloudStackSettings(
+        url=url,
+        apikey=keys.apikey,
+        secretkey=keys.secretkey,
+        template_filter="executable",
+        network_offering=OFFERING,
+        zone="zone1",
+        public_network="",
+        offerings=(),
+        ports=(22, 80, 443),
+        ca_file=None,
+        timeout=10,
+        anti_affinity=False,
+        public_first=True,
+        clusters=clusters,
+    )
+    return replace(chosen, **more)
+
+
+def clock_of(cloud: Cloud) -> Clock:
+    """The cloud's own time: waiting costs none."""
+    return Clock(now=cloud.clock.now, wall=cloud.clock.now, pause=cloud.sleep)
+
+
+class CloudRepository(MemoryRepository):
+    """Images whose disks are called as the fake cloud's templates."""
+
+    def describe(self, name: ImageName) -> Image:
+        found = super().describe(name)
+        frontend, compute = (
+            NodeImage(FileSource(f"{file}.img", Packing.RAW, (f"{file}.img",))) for file in ("frontend", "compute")
+        )
+        return replace(found, frontend=frontend, compute=compute) if name == "demo" else found
+
+
+@dataclass
+class CloudSite:
+    """A site in *root* on a cloud; `driver` and `site` give new ones on the same state, as the next command has."""
+
+    root: Path
+    server: Server
+    settings: CloudStackSettings
+
+    @property
+    def cloud(self) -> Cloud:
+        return self.server.cloud
+
+    @property
+    def state(self) -> StateFolder:
+        return StateFolder(self.root / "state")
+
+    @property
+    def driver(self) -> CloudStackDriver:
+        return CloudStackDriver(self.settings, self.state, clock_of(self.cloud))
+
+    @property
+    def site(self) -> Site:
+        chosen = site_settings(self.root, addresses=0, wait=0)
+        chosen = replace(chosen, clusters=self.settings.clusters, cloudstack=self.settings)
+        images = self.root / "images"
+        images.mkdir(parents=True, exist_ok=True)
+        repository = CloudRepository(images)
+        repository.offer("demo")
+        driver = self.driver
+        return Site(
+            chosen,
+            repository=lambda: repository,
+            driver=lambda: driver,
+            disks=lambda: FakeDisks(self.root / "disks", go_on),
+        )
+
+
+@contextmanager
+def cloud_site(
+    root: Path,
+    *,
+    config: Config | None = None,
+    parallel: int = 4,
+    delays: dict[str, float | tuple[float, float]] | None = None,
+    more: dict[str, Any] | None = None,
+    **site: Any,
+) -> Iterator[CloudSite]:
+    """A site on a cloud of its own. site: of `default_site`; more: of `settings_for`."""
+    cloud = Cloud(default_site(**site), config or Config(allow_user_expunge=True), delays=delays)
+    server = Server(cloud)
+    server.start()
+    try:
+        clusters = clusters_of(site_settings(root, addresses=0, wait=0).clusters, parallel=parallel)
+        yield CloudSite(root, server, settings_for(server.url, clusters, **(more or {})))
+    finally:
+        server.close()
+    cloud.check()
