@@ -74,7 +74,9 @@ class Client:
 
 
 def opened(answer: Answer) -> Any:
-    """What is under the single key."""
+    """What is under the single key; ConnectionError for an answer that never came."""
+    if answer.dropped:
+        raise ConnectionError("the server closed the connection")
     ((key, body),) = json.loads(answer.body).items()
     if answer.status != 200:
         raise Refused(answer.status, body["errortext"], body.get("cserrorcode"), key)
