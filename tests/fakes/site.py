@@ -121,11 +121,10 @@ class FakeSite:
     def check(self) -> tuple[Fault, ...]:
         return self.faults
 
-    def init(self, folder: Path | None, *, remove: bool, force: bool) -> tuple[str, ...]:
+    def init(self, folder: Path | None, *, user: bool | None, remove: bool, force: bool) -> tuple[str, ...]:
         self._fail()
-        return (
-            f"{'removed' if remove else 'wrote'} {folder or self.root}/site_conf.conf{' (force)' if force else ''}",
-        )
+        how = f"{' (user)' if user else ''}{' (force)' if force else ''}"
+        return (f"{'removed' if remove else 'wrote'} {folder or self.root}/site_conf.conf{how}",)
 
     def public_keys(self, path: Path) -> tuple[str, ...]:
         try:

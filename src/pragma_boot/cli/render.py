@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 HEADER = ("FRONTEND", "COMPUTE NODES", "STATUS", "PUBLIC IP")
 _LEAST = (9, 13, 7)
+_PORT = "PORT"
+_NO_PORT = "-" * 5
 _NO_COMPUTE = "-" * 13
 _NO_ADDRESS = "-" * 15
 _RED, _PLAIN = "\x1b[1;31m", "\x1b[0m"
@@ -32,13 +34,21 @@ def cluster_table(clusters: Iterable[ClusterView]) -> str:
     """The table of `list cluster`: the frontend's line, then its computes' lines, which begin with a colon.
 
     Schedulers take the address at the end of a line and look for "active": nothing follows it, no line is empty.
+    A column with the ports of the frontends' ssh servers comes before it where one of them is not 22.
     """
-    rows = [HEADER]
+    rows = [(*HEADER[:-1], _PORT, HEADER[-1])]
     for cluster in clusters:
         rows += _cluster_rows(cluster)
-    widths = [max(least, *(len(row[column]) for row in rows)) for column, least in enumerate(_LEAST)]
+    if all(row[-2] in (_PORT, _NO_PORT, "22") for row in rows):
+        return columns([(*row[:-2], row[-1]) for row in rows], _LEAST)
+    return columns(rows, (*_LEAST, len(_NO_PORT)))
+
+
+def columns(rows: Sequence[Sequence[str]], least: Sequence[int]) -> str:
+    """A table; each column but the last is as wide as its widest cell, and at least so many characters."""
+    widths = [max(width, *(len(row[column]) for row in rows)) for column, width in enumerate(least)]
     return "".join(
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True)), row[3]]) + "\n"
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=True)), row[-1]]) + "\n"
         for row in rows
     )
 
@@ -52,7 +62,8 @@ def booted(cluster: ClusterView) -> str:
     """What `boot` and `start` leave on standard output: what there is, and how to log in."""
     lines = [f"{cluster.name} is {cluster.state}: {_size(cluster.nodes)}"]
     if cluster.public_ip:
-        lines.append(f"log in:  ssh root@{cluster.public_ip}")
+        port = f"-p {cluster.ssh_port} " if cluster.ports else ""
+        lines.append(f"log in:  ssh {port}root@{cluster.public_ip}")
         lines.append(f"    or:  pragma ssh {cluster.name}")
     lines += _further(cluster.nodes[0] if cluster.nodes else None)
     return "".join(f"{line}\n" for line in lines)
@@ -108,6 +119,7 @@ def cluster_json(cluster: ClusterView) -> dict[str, Any]:
         "state": cluster.state,
         "fqdn": cluster.fqdn or None,
         "public_ip": cluster.public_ip or None,
+        "ports": {str(inside): outside for inside, outside in cluster.ports.items()},
         "created": cluster.created or None,
         "owner": cluster.owner or None,
         "note": cluster.note or None,
@@ -166,11 +178,12 @@ def coloured(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
 
 
-def _cluster_rows(cluster: ClusterView) -> list[tuple[str, str, str, str]]:
+def _cluster_rows(cluster: ClusterView) -> list[tuple[str, str, str, str, str]]:
     frontend = cluster.nodes[0] if cluster.nodes and cluster.nodes[0].role == "frontend" else None
-    rows = [(f"{cluster.name}:", _NO_COMPUTE, cluster.state, cluster.public_ip or _NO_ADDRESS)]
+    port = str(cluster.ssh_port)
+    rows = [(f"{cluster.name}:", _NO_COMPUTE, cluster.state, port, cluster.public_ip or _NO_ADDRESS)]
     computes = cluster.nodes[1:] if frontend else cluster.nodes
-    return rows + [(":", node.name, node.state, _NO_ADDRESS) for node in computes]
+    return rows + [(":", node.name, node.state, _NO_PORT, _NO_ADDRESS) for node in computes]
 
 
 def _node_json(node: NodeView) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class SiteAccess(Protocol):
     def check(self) -> tuple[Fault, ...]:
         """Everything that is wrong with the site, the configuration's faults included; never raises ConfigError."""
 
-    def init(self, folder: Path | None, *, remove: bool, force: bool) -> tuple[str, ...]:
+    def init(self, folder: Path | None, *, user: bool | None, remove: bool, force: bool) -> tuple[str, ...]:
         """See cluster.init.init_site."""
 
     def public_keys(self, path: Path) -> tuple[str, ...]:
@@ -164,10 +164,10 @@ class ConfiguredSite:
             return error.faults or (Fault("configuration", error.message, error.resolution or ""),)
         return check_site(settings)
 
-    def init(self, folder: Path | None, *, remove: bool, force: bool) -> tuple[str, ...]:
+    def init(self, folder: Path | None, *, user: bool | None, remove: bool, force: bool) -> tuple[str, ...]:
         from pragma_boot.cluster.init import init_site  # noqa: PLC0415
 
-        return init_site(folder, remove=remove, force=force)
+        return init_site(folder, remove=remove, force=force, user=user)
 
     def public_keys(self, path: Path) -> tuple[str, ...]:
         from pragma_boot.image.access import read_public_keys  # noqa: PLC0415

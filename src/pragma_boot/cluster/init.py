@@ -1,18 +1,19 @@
-"""`pragma init`: a working configuration for this host, and its public network."""
+"""`pragma init`: a working configuration for this host, and its public network; or for a user's own site."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 
 from pragma_boot import files, run
+from pragma_boot.cluster.rights import why_no_system
 from pragma_boot.cluster.site import open_site
-from pragma_boot.config.find import VARIABLE, holds, search_path
-from pragma_boot.config.generate import SiteFacts, site_files
+from pragma_boot.config.find import VARIABLE, holds, search_path, user_folder
+from pragma_boot.config.generate import SiteFacts, UserFacts, site_files, user_files
 from pragma_boot.config.keys import SITE_FILE
 from pragma_boot.config.settings import Settings
 from pragma_boot.config.validate import load_settings, state_directory
@@ -27,8 +28,18 @@ _PROMISED = 8
 """CPUs that a small host promises at least, so that a first cluster fits."""
 
 
-def init_site(folder: Path | None, *, remove: bool = False, force: bool = False) -> tuple[str, ...]:
+def init_site(
+    folder: Path | None,
+    *,
+    remove: bool = False,
+    force: bool = False,
+    user: bool | None = None,
+    why: Callable[[], str] = why_no_system,
+) -> tuple[str, ...]:
     """Write site_conf.conf and libvirt.conf, and make the public network; idempotent.
+
+    user: write the configuration of a user's own site instead, whose clusters need nothing of root's; None: if the
+    caller may not have the system's kind, as *why* tells.
 
     folder: where to write; None takes the first folder of the search path that holds a configuration, else the
     one for this user. force: replace files that are there. remove: take the site away again (network, database,
@@ -36,17 +47,23 @@ def init_site(folder: Path | None, *, remove: bool = False, force: bool = False)
 
     Returns one line for each thing done. Raises PragmaError when it cannot be done.
     """
-    home = folder or _home(os.environ)
     if remove:
-        return tuple(_remove(home))
-    return tuple(_make(home, force))
+        return tuple(_remove(folder or _home(os.environ)))
+    told = []
+    if user is None and (force or not holds((folder or _home(os.environ)) / SITE_FILE)):
+        reason = why()
+        user = bool(reason)
+        if reason:
+            told.append(f"{reason}; so this is a site of your own, whose clusters need no root (docs/rootless.md)")
+    home = folder or (_own_home(os.environ) if user else _home(os.environ))
+    return (*told, *_make(home, force, user=bool(user)))
 
 
-def _make(folder: Path, force: bool) -> Iterator[str]:
+def _make(folder: Path, force: bool, *, user: bool) -> Iterator[str]:
     if holds(folder / SITE_FILE) and not force:
         yield f"{folder / SITE_FILE} is there already and stays as it is (force=yes replaces it)"
     else:
-        yield from _write(folder)
+        yield from _write(folder, user_files(_user_facts(os.environ)) if user else None)
     site = open_site(load_settings(folder))
     catalog = site.settings.site.repository.catalog
     if not catalog.exists():
@@ -56,10 +73,10 @@ def _make(folder: Path, force: bool) -> Iterator[str]:
     yield from site.driver.set_up()
 
 
-def _write(folder: Path) -> Iterator[str]:
+def _write(folder: Path, texts: Mapping[str, str] | None) -> Iterator[str]:
+    """Write *texts*; None: those of the system's kind of site, which are found out once the folder may be written."""
     _make_writable(folder)
-    facts = _facts(folder)
-    for name, text in sorted(site_files(facts).items()):
+    for name, text in sorted((texts or site_files(_facts(folder))).items()):
         files.write_atomic(folder / name, text)
         yield f"wrote {folder / name}"
 
@@ -73,7 +90,7 @@ def _make_writable(folder: Path) -> None:
     except OSError as error:
         raise files.refused("make the folder", folder, error) from error
     if not allowed:
-        mend = f"run as root, or keep a site of your own: export {VARIABLE}=$HOME/pragma_boot; pragma init"
+        mend = f"run as root, or keep a site of your own: pragma init user=yes (or: export {VARIABLE}=FOLDER)"
         raise PragmaError(f"you may not write to {folder}", resolution=mend)
 
 
@@ -103,7 +120,7 @@ def _remove_files(folder: Path, settings: Settings) -> Iterator[str]:
             path.unlink()
             if path.suffix != ".lock":
                 yield f"removed {path}"
-    for empty in (state.locks, state.root / "clusters", state.root / "disks", state.root):
+    for empty in (state.locks, state.machines, state.root / "clusters", state.root / "disks", state.root):
         with suppress(OSError):
             empty.rmdir()
 
@@ -112,6 +129,38 @@ def _home(environ: Mapping[str, str]) -> Path:
     """Where this user's configuration belongs: where one is; else the named folder, the checkout's, or the usual."""
     places = search_path(environ)
     return next((place for place in places if holds(place / SITE_FILE)), places[0])
+
+
+def _own_home(environ: Mapping[str, str]) -> Path:
+    """Where the configuration of this user's own site belongs."""
+    named = environ.get(VARIABLE)
+    own = Path(named).absolute() if named else user_folder(environ)
+    if own is None:
+        raise PragmaError("there is no home directory", resolution="set HOME, or name the folder with folder=")
+    return own
+
+
+def _user_facts(environ: Mapping[str, str]) -> UserFacts:
+    state = state_directory(environ, root=False)
+    if state is None:
+        raise PragmaError("there is no home directory", resolution="set HOME or XDG_STATE_HOME")
+    cpus = len(os.sched_getaffinity(0))
+    return UserFacts(
+        state_directory=state,
+        cache_dir=_xdg(environ, "XDG_CACHE_HOME", ".cache", state),
+        repository_dir=_xdg(environ, "XDG_DATA_HOME", ".local/share", state) / "images",
+        cpus_per_node=min(max(cpus // 2, 1), 4),
+        memory_mib=_node_memory_mib(),
+        cpu_overcommit=max(1, -(-_PROMISED // cpus)),
+    )
+
+
+def _xdg(environ: Mapping[str, str], variable: str, usual: str, state: Path) -> Path:
+    """Our folder below one of the XDG Base Directory Specification; without a home it is below the state's."""
+    base, home = environ.get(variable, ""), environ.get("HOME", "")
+    if base.startswith("/"):
+        return Path(base, "pragma_boot")
+    return Path(home, usual, "pragma_boot") if home.startswith("/") else state / usual.rpartition("/")[2].lstrip(".")
 
 
 def _facts(folder: Path) -> SiteFacts:
@@ -135,7 +184,7 @@ def _facts(folder: Path) -> SiteFacts:
         dns=(gateway.ip,),
         vlans=range(100, 100 + _CLUSTERS),
         cpus_per_node=min(max(cpus // 2, 1), 4),
-        memory_mib=1024 if _memory_mib() < 16384 else 2048,
+        memory_mib=_node_memory_mib(),
         cpu_overcommit=max(1, -(-_PROMISED // cpus)),
     )
 
@@ -172,5 +221,6 @@ def _routes() -> Iterator[IPv4Network]:
                 yield IPv4Network(destination, strict=False)
 
 
-def _memory_mib() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+def _node_memory_mib() -> int:
+    here = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    return 1024 if here < 16384 else 2048

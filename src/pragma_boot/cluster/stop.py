@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pragma_boot.cluster import undo, waiting
 from pragma_boot.cluster.site import Site
 from pragma_boot.cluster.view import ClusterView, cluster
 from pragma_boot.errors import ClusterError, ClusterNotFoundError
 from pragma_boot.model import (
+    Allocation,
     ClusterName,
     ClusterState,
     KernelBoot,
@@ -60,11 +62,24 @@ def start(
         if record and record.allocation and cluster(site, name).state != NodeState.ACTIVE:
             watch = waiting.begin(site, record.allocation, reports=record.reports)
         site.driver.start(name, progress, _kernels(site, name))
+        if record and record.allocation and record.allocation.ports:
+            ports = _look_at_ports(site, record.allocation)
+            watch = watch and watch.at(ports)
         site.store.record_state(name, ClusterState.RUNNING)
         limit = site.settings.clusters.wait if wait is None else wait
         if watch and limit:
             watch.until_ready(limit, progress)
         return cluster(site, name)
+
+
+def _look_at_ports(site: Site, allocation: Allocation) -> Mapping[int, int]:
+    """Where the frontend's ports are reached since this start; noted when it is not where it was."""
+    status = site.driver.status(allocation.cluster).get(allocation.frontend.name)
+    if status is None or status.ports == allocation.ports:
+        return allocation.ports
+    _log.info("ports of %s that others use by now were replaced: %s", allocation.cluster, dict(status.ports))
+    site.store.record_allocation(replace(allocation, ports=status.ports))
+    return status.ports
 
 
 def _kernels(site: Site, name: ClusterName) -> Mapping[NodeName, KernelBoot]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pragma_boot import accel
 from pragma_boot.cluster.ready import Watched, wait_until_ready
 from pragma_boot.cluster.site import Site
+from pragma_boot.cluster.view import SSH
 from pragma_boot.model import Allocation, ClusterName, NodeAllocation, ProgressSink, Role
 
 
@@ -28,6 +30,10 @@ class Watch:
             progress=progress,
             accel=_accel(self.site),
         )
+
+    def at(self, ports: Mapping[int, int]) -> Watch:
+        """The same where the frontend's *ports* are reached elsewhere by now."""
+        return replace(self, nodes=tuple(replace(node, port=ports.get(SSH, SSH)) for node in self.nodes))
 
 
 def begin(site: Site, allocation: Allocation, *, reports: bool) -> Watch:
@@ -56,6 +62,7 @@ def _watched(site: Site, allocation: Allocation, node: NodeAllocation, reports: 
         offset=_size(log),
         reports=reports and log is not None,
         banner=allocation.public_ip if node.role is Role.FRONTEND else None,
+        port=allocation.ports.get(SSH, SSH),
     )
 
 

@@ -14,10 +14,13 @@ VARIABLE = "PRAGMA_BOOT_ETC"
 SYSTEM_FOLDERS = (Path("/etc/pragma_boot"), Path("/opt/pragma_boot/etc"))
 
 
-def search_path(environ: Mapping[str, str] = os.environ, package: Path | None = None) -> tuple[Path, ...]:
+def search_path(
+    environ: Mapping[str, str] = os.environ, package: Path | None = None, *, root: bool | None = None
+) -> tuple[Path, ...]:
     """The folders that are looked at, in order; the first is where `pragma init` writes.
 
-    package: this package's own folder, if not the one that runs.
+    package: this package's own folder, if not the one that runs. root: whether the superuser asks, for whom a site of
+    their own comes last; by default who runs us.
 
     `PRAGMA_BOOT_ETC` stands alone when it is set: a user who names one site must never be given another.
     """
@@ -25,7 +28,19 @@ def search_path(environ: Mapping[str, str] = os.environ, package: Path | None = 
     if named:
         return (Path(named).absolute(),)
     checkout = _checkout(package or Path(__file__).resolve().parent.parent)
-    return tuple(dict.fromkeys((checkout, *SYSTEM_FOLDERS))) if checkout else SYSTEM_FOLDERS
+    systems = (checkout, *SYSTEM_FOLDERS) if checkout else SYSTEM_FOLDERS
+    own = user_folder(environ)
+    last = (os.geteuid() == 0) if root is None else root
+    ordered = (*systems, own) if last else (own, *systems)
+    return tuple(dict.fromkeys(folder for folder in ordered if folder))
+
+
+def user_folder(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Where a user's own site has its configuration (XDG Base Directory Specification); None without a home."""
+    base, home = environ.get("XDG_CONFIG_HOME", ""), environ.get("HOME", "")
+    if base.startswith("/"):  # relative ones are to be ignored
+        return Path(base, "pragma_boot")
+    return Path(home, ".config/pragma_boot") if home.startswith("/") else None
 
 
 def find_folder(environ: Mapping[str, str] = os.environ, package: Path | None = None) -> Path:

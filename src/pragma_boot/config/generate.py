@@ -69,6 +69,41 @@ def site_files(facts: SiteFacts) -> dict[str, str]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class UserFacts:
+    """What `pragma init` found out or chose for a user's own site, whose clusters run without root."""
+
+    state_directory: Path
+    cache_dir: Path
+    repository_dir: Path
+    cpus_per_node: int
+    memory_mib: int
+    cpu_overcommit: int
+
+
+def user_files(facts: UserFacts) -> dict[str, str]:
+    """The texts of `site_conf.conf` and `qemu.conf` for *facts*, by file name."""
+    site = {
+        "site_ve_driver": "qemu",
+        "log_directory": facts.state_directory / "log",
+        "state_directory": facts.state_directory,
+        "repository_settings": {
+            "repository_class": "local",
+            "repository_dir": facts.repository_dir,
+            "cache_dir": facts.cache_dir,
+        },
+    }
+    qemu = {
+        "cpus_per_node": facts.cpus_per_node,
+        "cpu_overcommit": facts.cpu_overcommit,
+        "memory": facts.memory_mib,
+    }
+    return {
+        SITE_FILE: render("The configuration of this site, which needs nothing of root's.", SITE_KEYS, site),
+        driver_file("qemu"): render("Settings of the driver qemu.", DRIVER_KEYS["qemu"], qemu),
+    }
+
+
 def render(title: str, rows: Iterable[Key], given: Mapping[str, object]) -> str:
     """A configuration file with every key of *rows*: those *given* set to their values, the others as comments."""
     blocks = ["\n".join([*_comment(title), "#", *_comment(HEADER)])]

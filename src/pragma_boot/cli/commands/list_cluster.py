@@ -36,7 +36,8 @@ COMMAND = Command(
     ),
     notes=(
         "The first line is the heading. A frontend's line begins with its name and a colon and ends with its public"
-        " address; a compute's begins with a colon and ends with 15 dashes. A node that does not run has no state that"
+        " address, before which there is the port of its ssh server where one of the clusters has another than 22; a"
+        " compute's begins with a colon and ends with 15 dashes. A node that does not run has no state that"
         " contains `active` or `Running`.",
         "An unknown cluster is an error on standard error and exit status 1.",
     ),

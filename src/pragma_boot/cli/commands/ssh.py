@@ -50,7 +50,8 @@ def ssh_command(cluster: ClusterView, node: NodeView, folder: Path, tail: Sequen
     if not cluster.public_ip:
         raise ClusterError(f"the address of {cluster.name} is not known", resolution="'pragma list cluster' shows it")
     options = _options(folder)
-    way = ["ssh", *options, "-o", f"HostKeyAlias={frontend.name}"]
+    port = ["-p", str(cluster.ssh_port)] if cluster.ports else []
+    way = ["ssh", *options, "-o", f"HostKeyAlias={frontend.name}", *port]
     if node is frontend:
         target = cluster.public_ip
     else:
