@@ -52,7 +52,7 @@ class Connections:
     """
 
     def __init__(self, ca_file: Path | None = None) -> None:
-        self._ca_file = ca_file
+        self.ca_file = ca_file
         self._pools: dict[tuple[str, bool], PoolManager] = {}
 
     def to(self, url: str) -> PoolManager:
@@ -85,12 +85,12 @@ class Connections:
 
     def _context(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
-        if self._ca_file:
+        if self.ca_file:
             try:
-                context.load_verify_locations(self._ca_file)
+                context.load_verify_locations(self.ca_file)
             except (OSError, ssl.SSLError) as error:
                 raise PragmaError(
-                    f"the certificates in {self._ca_file} cannot be read",
+                    f"the certificates in {self.ca_file} cannot be read",
                     details=str(error),
                     resolution="write them in PEM form, and mend ca_file in the configuration",
                 ) from error

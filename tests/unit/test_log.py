@@ -33,6 +33,9 @@ def test_the_log_is_private(tmp_path: Path) -> None:
         ("https://cdn.example.org/x?Signature=abcDEF123&Key-Pair-Id=APKA", "abcDEF123"),
         ("https://cdn.example.org/x?Signature=abcDEF123&Key-Pair-Id=APKA", "APKA"),
         ("call with apikey=12345678", "12345678"),
+        ("boot demo 2 'enable-ipop-client=https://x.org/?jobId=1#token=opensesame1'", "opensesame1"),
+        ("overlay=wireguard\npsk=abcDEF123=\nmtu=1420", "abcDEF123"),
+        ("GET /?jobId=1&action=put&slot_seed=00ff00ff", "00ff00ff"),
         ("-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1\n-----END OPENSSH PRIVATE KEY-----", "b3BlbnNzaC1"),
     ],
 )

@@ -88,7 +88,7 @@ def _web(address: str, options: Mapping[str, str], environ: Mapping[str, str]) -
     # the query's own token is sent with it; it must be in no log either
     log.hide([token, *(value for key, value in parse_qsl(parts.query) if key == _TOKEN)])
     ca_file = _path(options[_CA_FILE]) if _CA_FILE in options else None
-    return WebService(address, token, ca_file)
+    return WebService(address, token, connect.Connections(ca_file))
 
 
 def is_open_wire(exchange: Exchange) -> bool:

@@ -12,7 +12,6 @@ import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from pragma_boot import connect, log
@@ -53,14 +52,14 @@ class _Answer:
 
 @dataclass(frozen=True, slots=True)
 class WebService:
-    """An `Exchange`. url: without fragment. token: the job's, or empty. ca_file: certificates (PEM) to trust, too.
+    """An `Exchange`. url: without fragment. token: the job's, or empty.
 
     attempts: of a change; a look is one attempt, as who waits repeats it. sleep: for the pauses between them.
     """
 
     url: str = field(repr=False)
     token: str = field(default="", repr=False)
-    ca_file: Path | None = None
+    connections: connect.Connections = field(default_factory=connect.Connections, repr=False)
     attempts: int = 3
     sleep: Callable[[float], None] = time.sleep
 
@@ -73,7 +72,7 @@ class WebService:
     @property
     def ticket(self) -> str:
         """See `Exchange`."""
-        options = {"token": self.token, "ca-file": str(self.ca_file or "")}
+        options = {"token": self.token, "ca-file": str(self.connections.ca_file or "")}
         words = urlencode({key: value for key, value in options.items() if value})
         return self.url + (f"#{words}" if words else "")
 
@@ -165,7 +164,7 @@ class WebService:
             body = urlencode(words or {}).encode()
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         try:
-            reply = connect.Connections(self.ca_file).to(url).request(
+            reply = self.connections.to(url).request(
                 "POST" if post else "GET", url, body=body, headers=headers, redirect=False, retries=False,
                 timeout=urllib3.Timeout(connect=_CONNECT, read=_READ), preload_content=False, decode_content=False,
             )  # fmt: skip
