@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -84,10 +85,22 @@ def make_folder(path: Path, mode: int = 0o755) -> Path:
         existed = path.is_dir()
         path.mkdir(parents=True, exist_ok=True)
         if not existed:
-            path.chmod(mode)
+            with contextlib.suppress(FileNotFoundError):  # removed again: as if it had been a moment later
+                path.chmod(mode)
     except OSError as error:
+        if isinstance(error, FileExistsError) and not _in_the_way(path):  # it was there, and was removed just now
+            return make_folder(path, mode)
         raise refused("make the folder", path, error) from error
     return path
+
+
+def _in_the_way(path: Path) -> bool:
+    """Whether something there is no folder; one look, as folders may come and go."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return False
+    return not stat.S_ISDIR(mode) and not path.is_dir()
 
 
 def write_atomic(path: Path, data: bytes | str, mode: int = 0o644, *, durable: bool = True) -> None:
@@ -145,12 +158,14 @@ def lock(path: Path, *, wait: float | None = None, busy: str = "", shared: bool 
     The holder may remove the file: who waited for it then takes the new one.
     Raises ClusterBusyError when it is still held after *wait*.
     """
-    make_folder(path.parent, 0o755)
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     deadline = None if wait is None else time.monotonic() + wait
     while True:
+        make_folder(path.parent, 0o755)
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:  # whoever removed the last file of the folder has removed that, too
+            continue
         except OSError as error:
             raise refused("lock", path, error) from error
         try:

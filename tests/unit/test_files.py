@@ -1,3 +1,4 @@
+import contextlib
 import os
 import stat
 import subprocess
@@ -62,6 +63,28 @@ def test_shared_locks_share(tmp_path: Path) -> None:
     path = tmp_path / "one.lock"
     with files.lock(path, shared=True), files.lock(path, shared=True, wait=0):
         pass
+
+
+def test_a_lock_outlives_those_who_tidy_up_its_folder(tmp_path: Path) -> None:
+    """Holders remove their lock and then the folder, when that is empty; others are on their way to it."""
+    path, failed = tmp_path / "state" / "x.lock", list[BaseException]()
+
+    def work() -> None:
+        try:
+            for _ in range(300):
+                with files.lock(path):
+                    path.unlink(missing_ok=True)
+                    with contextlib.suppress(OSError):
+                        path.parent.rmdir()
+        except PragmaError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
 
 
 def test_a_lock_whose_file_was_removed_is_taken_anew(tmp_path: Path) -> None:

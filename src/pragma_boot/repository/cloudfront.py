@@ -52,17 +52,18 @@ class Signer:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._key_id, self._key_file, self._hash_name = key_id, key_file, hash_name
-        self._lifetime, self._clock = lifetime, clock
+        self.lifetime, self._clock = lifetime, clock
+        self.about = f"private_key_file ({key_file}) is the private key of the key pair {key_id}"
 
     def canned(self, url: str) -> str:
         """The URL signed for itself alone. Raises RepositoryError when the key cannot be used."""
-        expires = int(self._clock()) + self._lifetime
+        expires = int(self._clock()) + self.lifetime
         policy = _policy(url, {"DateLessThan": {"AWS:EpochTime": expires}})
         return self._signed(url, f"Expires={expires}", policy)
 
     def custom(self, url: str, resource: str) -> str:
         """The URL signed by a policy for *resource*, in which ``*`` and ``?`` are wildcards. Raises as `canned`."""
-        policy = _policy(resource, {"DateLessThan": {"AWS:EpochTime": int(self._clock()) + self._lifetime}})
+        policy = _policy(resource, {"DateLessThan": {"AWS:EpochTime": int(self._clock()) + self.lifetime}})
         return self._signed(url, f"Policy={_encoded(policy)}", policy)
 
     def sign(self, data: bytes) -> bytes:
@@ -136,11 +137,12 @@ class CloudFrontAccess(Access):
         late = self._skew(headers)
         if status != 403:
             return None
-        if late is not None and abs(late) > _SKEW:
+        if late is not None and abs(late) > min(_SKEW, self._signer.lifetime):
             here = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self._clock()))
             where = "ahead" if late > 0 else "behind"
+            expired = "the policy had expired when it arrived, for " if late >= self._signer.lifetime else ""
             return RepositoryError(
-                "CloudFront refuses the signature: the clocks differ",
+                f"CloudFront refuses the signature: {expired}the clocks differ",
                 details=f"here it is {here}, the server's clock is {abs(late):.0f} s {where}",
                 resolution="set this machine's clock (timedatectl set-ntp true), then repeat",
             )
@@ -152,6 +154,15 @@ class CloudFrontAccess(Access):
                 " group of the distribution",
             )
         return None
+
+    def mend(self, status: int) -> str:
+        """See `Access.mend`: one answer for a signature by another key, and for what is not there."""
+        if status != 403:
+            return ""
+        return (
+            f"see that {self._signer.about} (`openssl pkey -in FILE -pubout` must print the public key that CloudFront"
+            " has), that the pair is in a trusted key group, and that the object is there"
+        )
 
     def _skew(self, headers: Mapping[str, str]) -> float | None:
         """How many seconds the server's clock is ahead of ours."""

@@ -76,11 +76,18 @@ class Mirror:
             except StatusError as error:
                 if error.status not in _ABSENT or self._settings.others.get("manifest") or self._signers:
                     raise
-                Place(self._local(name)).remove()
+                self._forget(Place(self._local(name)))
                 continue
             self._manifest = manifests.read(item.read_bytes(), name, f"{self.name}/{name}")
             return
         self._manifest = {}
+
+    @staticmethod
+    def _forget(place: Place) -> None:
+        """Remove what the server has no more; another command may be about to fetch it."""
+        if place.target.exists():
+            with files.lock(place.lock):
+                place.remove()
 
     def look(self) -> None:
         """As `refresh`, but nothing is written here."""

@@ -75,6 +75,10 @@ class Access:
         """A better error for a refusal (TransientError: try again), or None. *body*: its first 4 KiB."""
         return None
 
+    def mend(self, status: int) -> str:
+        """What to do about a refusal that `judge` leaves; empty: what is said of every server."""
+        return ""
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -243,7 +247,7 @@ class Web:
             )  # fmt: skip
             transient.wait = retry_after(reply.headers)
             raise transient
-        raise _refusal(reply, body)
+        raise _refusal(reply, body, self.access.mend(reply.status))
 
 
 def read_all(reply: Reply, limit: int) -> bytes:
@@ -272,8 +276,8 @@ def _joined(base: str, where: str, public: str) -> str:
         ) from error
 
 
-def _refusal(reply: Reply, body: bytes) -> StatusError:
-    mend = {
+def _refusal(reply: Reply, body: bytes, better: str) -> StatusError:
+    mend = better or {
         401: "the server wants a user and a password: write them into repository_url (https://user:password@host/…)",
         403: "see that this machine may read the repository, and that the object is there",
         404: "see that the object is there, and repository_url in site_conf.conf",

@@ -25,4 +25,4 @@ def pauses() -> list[float]:
 
 @pytest.fixture
 def web(pauses: list[float]) -> Web:
-    return Web(patience=Patience(attempts=4, sleep=pauses.append, connect=5, read=5))
+    return Web(patience=Patience(attempts=4, sleep=pauses.append, connect=20, read=20))

@@ -2,6 +2,7 @@ import base64
 import json
 import logging
 import subprocess
+import time
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -160,6 +161,7 @@ def test_a_wrong_key_id_is_told_from_a_wrong_key(publisher: Publisher, tmp_path:
     with pytest.raises(StatusError, match="cannot be had") as refused:
         web_of(tmp_path, "K1", pem(OTHER)).document(f"{publisher.url}/vcdb.txt", 1000)
     assert "AccessDenied" in (refused.value.details or "")
+    assert f"{tmp_path}/key.pem) is the private key of the key pair K1" in (refused.value.resolution or "")
 
 
 def test_a_skewed_clock_is_told_with_both_times(publisher: Publisher, tmp_path: Path) -> None:
@@ -167,6 +169,17 @@ def test_a_skewed_clock_is_told_with_both_times(publisher: Publisher, tmp_path: 
         web_of(tmp_path, clock=lambda: 1_600_000_000.0).document(f"{publisher.url}/vcdb.txt", 1000)
     assert "here it is 2020-09-13 12:26:40 UTC" in (caught.value.details or "")
     assert "ahead" in (caught.value.details or "")
+
+
+@pytest.mark.parametrize(("late", "lifetime"), [(90, 60), (4000, 3600)])
+def test_an_expired_policy_is_told(publisher: Publisher, tmp_path: Path, late: int, lifetime: int) -> None:
+    """The server is right, and refuses by the time in the policy alone."""
+    now = time.time()
+    with pytest.raises(
+        RepositoryError, match="the policy had expired when it arrived, for the clocks differ"
+    ) as caught:
+        web_of(tmp_path, clock=lambda: now - late, lifetime=lifetime).document(f"{publisher.url}/vcdb.txt", 1000)
+    assert "timedatectl" in (caught.value.resolution or "")
 
 
 def test_signatures_are_in_no_message_log_or_state(publisher: Publisher, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from pragma_boot.run import which
 
 DEMO = image_name("demo")
 OTHER = small_disk(random.Random(1).randbytes(len(DISK)))
-QUICK = Patience(attempts=3, connect=2, read=5, sleep=lambda _: None)
+QUICK = Patience(attempts=3, connect=20, read=20, sleep=lambda _: None)
 
 
 @pytest.fixture
