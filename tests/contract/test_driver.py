@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 from emulators.rocks.site import RocksSite
+from fakes.cloud_site import cloud_site
+from fakes.cloudstack import Config
 from fakes.engine import CLUSTERS, LIBVIRT, QEMU, EmptyDisks, engine_room, leases, plan
+from fakes.memory_cloud import MemoryCloudDriver
 from fakes.rocks import PAUSE, VERSIONS, QuickRocks, rocks_settings
 from pragma_boot import accel
 from pragma_boot.config.settings import ClusterSettings
@@ -23,7 +26,7 @@ from pragma_boot.driver.libvirt.connection import connect
 from pragma_boot.driver.libvirt.driver import LibvirtDriver
 from pragma_boot.driver.memory import MemoryDriver
 from pragma_boot.driver.qemu.driver import QemuDriver
-from pragma_boot.errors import CapacityError, DriverError
+from pragma_boot.errors import CapacityError, DriverError, NotAvailableError
 from pragma_boot.files import StateFolder
 from pragma_boot.model import (
     Allocation,
@@ -35,7 +38,9 @@ from pragma_boot.model import (
     NodeState,
     Plan,
     Progress,
+    ProgressSink,
     Role,
+    no_progress,
 )
 
 A, B, C = ClusterName("drv-a"), ClusterName("drv-b"), ClusterName("drv-c")
@@ -49,6 +54,7 @@ class Rig:
 
     others: what else runs there just now, for what is promised to it counts.
     settings: of the site; public addresses are leased from its pool.
+    spoil: keeps a node of an allocation from starting, where a disk that is missing does not.
     """
 
     open: Callable[[ClusterSettings], Driver]
@@ -56,20 +62,34 @@ class Rig:
     state: StateFolder
     others: Callable[[], object] = lambda: None
     settings: ClusterSettings = CLUSTERS
+    spoil: Callable[[NodeName], None] | None = None
 
     @property
     def driver(self) -> Driver:
         return self.open(self.settings)
 
     def leases(self, wanted: Plan, number: int = 0) -> Leases:
+        if self.assigns:
+            return replace(leases(wanted), public_ip=None, vlan=0, macs={})
         return replace(leases(wanted, number), public_ip=self.settings.public_ips[number])
 
+    @property
+    def assigns(self) -> bool:
+        return self.driver.info.assigns_addresses
+
     def allocate(self, wanted: Plan, number: int = 0) -> Allocation:
-        return self.driver.allocate(wanted, self.leases(wanted, number))
+        return self.driver.allocate(self.driver.fit(wanted), self.leases(wanted, number))
+
+    def deploy(self, allocation: Allocation, progress: ProgressSink = no_progress) -> None:
+        if self.driver.info.wants_disks:
+            self.driver.deploy(allocation, self.disks.of(allocation), {}, progress)
+        else:
+            documents = {node.name: b"<vc/>" for node in allocation.nodes}
+            self.driver.deploy(allocation, {}, {}, progress, documents)
 
     def boot(self, cluster: str, computes: int = 0, number: int = 0) -> Allocation:
         allocation = self.allocate(plan(cluster, computes), number)
-        self.driver.deploy(allocation, self.disks.of(allocation), {})
+        self.deploy(allocation)
         return allocation
 
     @property
@@ -82,6 +102,8 @@ class Rig:
 
 ENGINES = [
     "memory",
+    "memory-cloud",
+    "cloudstack",
     *(f"rocks-{version}" for version in VERSIONS),
     *(pytest.param(engine, marks=pytest.mark.live) for engine in ("qemu", "libvirt")),
 ]
@@ -94,6 +116,12 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         state = StateFolder(folder / "state")
         yield Rig(lambda settings: MemoryDriver(state, settings), EmptyDisks(folder), state)
         return
+    if request.param == "memory-cloud":
+        yield on_memory_cloud(tmp_path_factory.mktemp("engine"))
+        return
+    if request.param == "cloudstack":
+        yield from on_cloudstack(tmp_path_factory.mktemp("engine"))
+        return
     if request.param.startswith("rocks-"):
         yield on_rocks(tmp_path_factory.mktemp("engine"), request.param.removeprefix("rocks-"))
         return
@@ -104,6 +132,34 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         pytest.skip("needs root")
     with engine_room() as folder:
         yield from on_libvirt(folder)
+
+
+def on_memory_cloud(folder: Path) -> Rig:
+    """The memory driver where images, addresses and sizes are the engine's."""
+    state, unwilling = StateFolder(folder / "state"), set[str]()
+
+    def refuse(step: str) -> None:
+        if step.startswith("deploy") and step.rpartition(" ")[2] in unwilling:
+            raise DriverError(f"cannot {step}")
+
+    def another(settings: ClusterSettings) -> Driver:
+        made = MemoryCloudDriver(state, settings, refuse)
+        made.templates().publish("nothing", "http://images.example.org/nothing.img")
+        return made
+
+    return Rig(another, EmptyDisks(folder), state, spoil=lambda node: unwilling.add(str(node)))
+
+
+def on_cloudstack(folder: Path) -> Iterator[Rig]:
+    """A cloud that lets its users expunge; its time is its own."""
+    with cloud_site(folder, config=Config(allow_user_expunge=True), public_ips=30, hosts=6) as site:
+        for template in site.cloud.state.templates.values():
+            template.name = "nothing" if template.name == "frontend" else template.name
+
+        def spoil(node: NodeName) -> None:
+            site.cloud.faults.add("fail", "startVirtualMachine", phase="execute", machine=f"{A}-{node}")
+
+        yield Rig(lambda _: site.driver, EmptyDisks(folder), site.state, settings=CLUSTERS, spoil=spoil)
 
 
 def on_rocks(folder: Path, version: str) -> Rig:
@@ -179,7 +235,7 @@ def running(engine: Rig) -> Iterator[Running]:
     others, before = engine.others(), engine.host
     allocation = engine.allocate(plan(C, 2), number=2)
     told: list[Progress] = []
-    engine.driver.deploy(allocation, engine.disks.of(allocation), {}, told.append)
+    engine.deploy(allocation, told.append)
     yield Running(allocation, before, others, told)
     engine.driver.release(C)
 
@@ -195,6 +251,8 @@ def test_nothing_is_known_of_a_cluster_that_never_was(rig: Rig) -> None:
 
 
 def test_an_allocation_holds_what_was_leased_and_runs_nothing(rig: Rig) -> None:
+    if rig.assigns:
+        pytest.skip("this engine assigns addresses itself")
     wanted = plan(A, 2)
     held = rig.leases(wanted)
     allocation = rig.allocate(wanted)
@@ -209,6 +267,24 @@ def test_an_allocation_holds_what_was_leased_and_runs_nothing(rig: Rig) -> None:
     assert len({nic.mac for node in allocation.nodes for nic in node.nics}) == 4
     assert allocation.frontend.nic("public").gateway == rig.settings.gw
     assert str(allocation.computes[0].nics[0].gateway) == "10.1.1.1"
+    assert ACTIVE not in rig.states(A).values()
+
+
+def test_an_engine_that_assigns_addresses_says_all_of_them_and_runs_nothing(rig: Rig) -> None:
+    if not rig.assigns:
+        pytest.skip("this engine is told what was leased")
+    wanted = plan(A, 2)
+    allocation = rig.allocate(wanted)
+    assert allocation.fqdn == rig.leases(wanted).fqdn
+    nics = [nic for node in allocation.nodes for nic in node.nics]
+    assert len({nic.mac for nic in nics}) == len({nic.address.ip for nic in nics}) == 4
+    private = allocation.frontend.nic("private").address
+    for node in allocation.computes:
+        assert node.nic("private").gateway == private.ip
+        assert node.nic("private").address.network == private.network
+    public = allocation.frontend.nic("public")
+    assert public.gateway in public.address.network
+    assert not public.address.network.overlaps(private.network)
     assert ACTIVE not in rig.states(A).values()
 
 
@@ -229,7 +305,7 @@ def test_an_allocated_cluster_is_seen_and_holds_its_vlan(rig: Rig) -> None:
     allocation = rig.allocate(plan(A))
     assert rig.driver.survey()[A] == rig.driver.status(A)
     used = rig.driver.in_use()
-    assert allocation.vlan in used.vlans
+    assert allocation.vlan in used.vlans or rig.assigns
     assert A in used.clusters
 
 
@@ -245,7 +321,24 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(rig: Rig) -> None:
     assert A not in rig.driver.survey()
 
 
+def test_a_plan_that_fits_is_the_engines_own_sizes(rig: Rig) -> None:
+    fitted = rig.driver.fit(plan(A, 2))
+    assert rig.driver.fit(fitted) == fitted
+    assert [node.name for node in fitted.nodes] == [A, "compute-0", "compute-1"]
+    assert all(node.cpus >= 1 and node.memory_mib >= 32 for node in fitted.nodes)
+
+
+def test_templates_are_there_where_disks_are_not_wanted(rig: Rig) -> None:
+    if rig.driver.info.wants_disks:
+        with pytest.raises(NotAvailableError):
+            rig.driver.templates()
+    else:
+        assert "nothing" in rig.driver.templates().ready()
+
+
 def test_reserved_cpus_are_not_free(rig: Rig) -> None:
+    if rig.assigns:
+        pytest.skip("whose hosts they are is the engine's own affair")
     others, free = rig.others(), rig.host.cpus_free
     fewer = rig.open(replace(rig.settings, num_processors_reserved=1)).capacity().hosts[0].cpus_free
     assert fewer == free - CLUSTERS.cpu_overcommit or rig.others() != others
@@ -255,7 +348,11 @@ def test_deployed_nodes_run_and_hold_what_they_were_promised(rig: Rig, running: 
     assert rig.states(C) == {C: ACTIVE, "compute-0": ACTIVE, "compute-1": ACTIVE}
     before, after = running.before, rig.host
     promised = before.cpus_free - after.cpus_free, before.memory_free_mib - after.memory_free_mib
-    assert promised == (3, 3 * 32) or rig.others() != running.others
+    nodes = running.allocation.nodes
+    assert (
+        promised == (sum(node.cpus for node in nodes), sum(node.memory_mib for node in nodes))
+        or rig.others() != running.others
+    )
     used = rig.driver.in_use()
     assert {nic.mac for node in running.allocation.nodes for nic in node.nics} <= used.macs
     assert running.allocation.public_ip in used.addresses
@@ -302,26 +399,37 @@ def test_release_of_running_nodes_leaves_nothing_and_the_name_can_be_used_again(
     rig.driver.release(A)
     rig.driver.release(A)
     used = rig.driver.in_use()
-    assert allocation.vlan not in used.vlans
+    assert allocation.vlan not in used.vlans or rig.assigns
     assert not {nic.mac for nic in allocation.frontend.nics} & used.macs
     assert A not in rig.driver.survey()
     again = rig.boot(A, number=1)
-    assert rig.driver.status(A)[NodeName(A)].public_ip == again.public_ip != allocation.public_ip
+    assert rig.driver.status(A)[NodeName(A)].public_ip == again.public_ip
+    assert again.public_ip != allocation.public_ip or rig.assigns
 
 
 def test_release_clears_up_after_a_deploy_that_failed_half_way(rig: Rig) -> None:
     allocation = rig.allocate(plan(A))
-    disks = rig.disks.of(allocation)
     missing = COMPUTE
+    if rig.spoil:
+        rig.spoil(missing)
+        with pytest.raises(DriverError) as caught:
+            rig.deploy(allocation)
+    else:
+        caught = deploy_without(rig, allocation, missing)
+    assert missing in f"{caught.value.message} {caught.value.details}"
+    assert rig.states(A)[NodeName(A)] is ACTIVE
+    rig.driver.release(A)
+    assert A not in rig.driver.survey()
+
+
+def deploy_without(rig: Rig, allocation: Allocation, missing: NodeName) -> pytest.ExceptionInfo[DriverError]:
+    disks = rig.disks.of(allocation)
     disks[missing] = replace(disks[missing], path=rig.disks.folder / "gone.qcow2")
     if isinstance(rig.driver, MemoryDriver):
         del disks[missing]  # it never opens one
     with pytest.raises(DriverError) as caught:
         rig.driver.deploy(allocation, disks, {})
-    assert missing in f"{caught.value.message} {caught.value.details}"
-    assert rig.states(A)[NodeName(A)] is ACTIVE
-    rig.driver.release(A)
-    assert A not in rig.driver.survey()
+    return caught
 
 
 def test_clusters_do_not_touch_each_other(rig: Rig) -> None:

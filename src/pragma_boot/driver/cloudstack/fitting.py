@@ -30,7 +30,8 @@ def check(cloud: Cloud) -> None:
 
 def fit(cloud: Cloud, plan: Plan) -> Plan:
     """The plan with the sizes that there are. Raises PreflightError or CapacityError."""
-    faults = [*_templates(cloud, plan)]
+    faults = list(_templates(cloud, plan))
+    short: list[Fault] = []
     try:
         fitted = sizes.fitted(plan, cloud.sizes)
     except CapacityError as error:
@@ -38,10 +39,17 @@ def fit(cloud: Cloud, plan: Plan) -> Plan:
             raise
         faults.append(_fault("service offerings", error))
     else:
-        faults += [*_names(fitted), *_limits(cloud, fitted)]
+        faults += _names(fitted)
+        short = list(_limits(cloud, fitted))
     if faults:
-        raise PreflightError(
-            f"the cloud cannot make {plan.cluster}", faults, resolution="mend these, or ask for something smaller"
+        mend = "mend these, then repeat"
+        raise PreflightError(f"the cloud cannot make {plan.cluster}", [*faults, *short], resolution=mend)
+    if short:
+        raise CapacityError(
+            f"the account has not enough free for the {len(fitted.nodes)} nodes of {plan.cluster}",
+            details="\n".join(map(str, short)),
+            resolution="ask for fewer CPUs or less memory (mem=MB), clean clusters that are no longer needed, or have"
+            " the account's limits raised",
         )
     return fitted
 
@@ -102,12 +110,12 @@ def _names(plan: Plan) -> Iterator[Fault]:
     longest = max((names.host_name(plan.cluster, node.name) for node in plan.nodes), key=len)
     if len(longest) > 63:
         yield Fault(f"name {plan.cluster}", f"{longest} has more than 63 characters", "choose a shorter name")
-    if len(plan.nodes) * _PER_NODE > names.DOCUMENT:
-        what = f"{len(plan.nodes)} nodes do not fit in the {names.DOCUMENT} bytes that the cloud hands out"
-        yield Fault("user data", what, "ask for fewer and larger nodes")
 
 
 def _limits(cloud: Cloud, plan: Plan) -> Iterator[Fault]:
+    if len(plan.nodes) * _PER_NODE > names.DOCUMENT:
+        what = f"{len(plan.nodes)} nodes do not fit in the {names.DOCUMENT} bytes that the cloud hands out"
+        yield Fault("user data", what, "ask for fewer and larger nodes")
     row = account(cloud)
     wanted = {
         "vm": (len(plan.nodes), "machines"),
