@@ -13,7 +13,8 @@ from emulators.rocks.emulator.faults import Fault
 from emulators.rocks.emulator.main import answer
 from emulators.rocks.emulator.store import Store
 from emulators.rocks.site import RocksSite
-from fakes.rocks import QuickHosts, QuickRocks, saying
+from fakes.rocks import QuickHosts, QuickRocks, rocks_site, saying
+from pragma_boot.cluster.site import Site
 from pragma_boot.driver.kvm_rocks.hosts import Resources
 from pragma_boot.errors import CommandError
 from pragma_boot.run import Completed
@@ -91,9 +92,29 @@ def _late(words: Sequence[str]) -> CommandError:
     )
 
 
-def copied(pristine: RocksSite, folder: Path) -> RocksSite:
-    """Another site like *pristine*, whose paths are those of its own folder."""
-    shutil.copytree(pristine.folder, folder, symlinks=True)
-    state = folder / "state.json"
-    state.write_text(state.read_text().replace(str(pristine.folder), str(folder)))
-    return RocksSite(folder)
+@dataclass(frozen=True)
+class Stage:
+    """A folder with an emulated site, and with all that a site of ours keeps, that can be put back as it was."""
+
+    folder: Path
+
+    @property
+    def emulated(self) -> RocksSite:
+        return RocksSite(self.folder / "rocks")
+
+    def site(self, rocks: Strike | None = None, ssh: Strike | None = None) -> Site:
+        """Our site, on which something may go wrong."""
+        emulated = self.emulated
+        quick = StruckHosts(emulated, ssh or Strike())
+        return rocks_site(self.folder / "ours", emulated, StruckRocks(emulated, rocks or Strike()), ssh=quick)
+
+    def keep(self, name: str) -> Path:
+        """A copy of how all stands."""
+        copy = self.folder.with_name(f"{self.folder.name}-{name}")
+        shutil.copytree(self.folder, copy, symlinks=True)
+        return copy
+
+    def put_back(self, copy: Path) -> None:
+        """Have all as it was when it was copied."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.copytree(copy, self.folder, symlinks=True)

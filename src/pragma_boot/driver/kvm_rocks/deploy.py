@@ -35,9 +35,6 @@ class Deployment:
         machines, assigned = together(
             functools.partial(reader.machines, *names, disks=True), functools.partial(reader.assignments, *names)
         )
-        missing = [name for name in names if name not in machines]
-        if missing:
-            raise DriverError(f"Rocks has no {missing[0]} any more", resolution="clean the cluster, then boot again")
         machines = self._placed(machines, assigned, disks, names)
         self._boot_from_disk(reader, list(names))
         groups = self._groups(machines, assigned, disks, names)

@@ -28,6 +28,7 @@ status=0
 for path; do
     rm -f -- "$path" "$path.unfinished" "$path.unfinished.log" || status=1
 done
+[ $status = 0 ] && echo gone
 exit $status
 """
 
@@ -79,8 +80,8 @@ class Hosts:
 
     def remove(self, host: str, paths: Sequence[str]) -> None:
         """Remove files; no error when they are gone. Raises DriverError."""
-        if paths:
-            self.run(host, _REMOVE, *paths)
+        if paths and self.run(host, _REMOVE, *paths).split() != ["gone"]:
+            raise DriverError(f"{host} does not say that the files are gone", resolution="repeat")
 
     def command(self, host: str, script: str, words: Sequence[str]) -> list[str]:
         """The program and its arguments for one call. Raises DriverError for what is no host's name."""

@@ -6,7 +6,7 @@ A virtual cluster is no object of Rocks: it is a frontend and whoever shares its
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
@@ -135,7 +135,7 @@ class Reader:
         return tuple(_interface(row) for row in rows)
 
     def machines(self, *names: str, disks: bool = False) -> dict[str, Machine]:
-        """Virtual hosts by name (the named ones, else all)."""
+        """Virtual hosts by name (the named ones, else all). Raises DriverError where one that is named is not told."""
         parameters = {"showdisks": "true"} if disks else {}
         rows = self._rows(tables.MACHINE, *names, parameters=parameters)
         if rows and rows[0].owner is None:
@@ -149,6 +149,7 @@ class Reader:
                 found[name] = Machine(name, "" if host == "None" else host, cpus, memory)
             if row["DISK"]:  # continuation rows have further ones
                 found[name] = replace(found[name], disks=(*found[name].disks, row["DISK"]))
+        _all_told(tables.MACHINE, names, found)
         return found
 
     def clusters(self, *, status: bool = False) -> dict[str, VirtualCluster]:
@@ -176,13 +177,17 @@ class Reader:
         return {row.owner or "": row["ACTION"] or "" for row in rows}
 
     def assignments(self, *names: str) -> dict[str, Assignment]:
-        """NAS and pool of the machines that have their disks there; nothing where img-storage is not installed."""
+        """NAS and pool of the machines that have their disks there; nothing where img-storage is not installed.
+
+        Raises DriverError where one that is named is not told: each has a row, with or without a NAS.
+        """
         try:
             rows = self._rows(tables.MACHINE_NAS, *names)
         except NoSuchCommandError:
             return {}
         if rows and rows[0].owner is None:
             rows = _owned(rows, names[0] if len(names) == 1 else self._only_machine())
+        _all_told(tables.MACHINE_NAS, names, {row.owner for row in rows})
         return {row.owner or "": Assignment(row["NAS"], row["ZPOOL"]) for row in rows if row["NAS"] and row["ZPOOL"]}
 
     def volume_state(self, nas: str, volume: str) -> str | None:
@@ -255,6 +260,16 @@ def _interface(row: Row) -> Interface:
         ip=IPv4Address(ip) if ip else None,
         vlan=vlan,
     )
+
+
+def _all_told(form: Form, names: Iterable[str], told: Container[str | None]) -> None:
+    """An answer that leaves out what was asked for is none: a disk would not be removed, or not be looked for."""
+    missing = [name for name in names if name not in told]
+    if missing:
+        raise DriverError(
+            f"'rocks {form.words}' does not tell of {', '.join(missing)}",
+            resolution=f"look at 'rocks {form.words} {missing[0]}', then repeat",
+        )
 
 
 def _owned(rows: Iterable[Row], owner: str) -> tuple[Row, ...]:
