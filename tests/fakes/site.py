@@ -141,6 +141,14 @@ class FakeSite:
         self.images.append(name)
         return Path(f"/r/{name}/{name}.xml")
 
+    def add_agent(self, image: ImageName, name: ImageName, progress: ProgressSink) -> Path:
+        self._fail()
+        if image not in self.images:
+            raise ImageNotFoundError(f"no image {image} in the repository")
+        progress(Progress("prepare", name, "putting the agent in"))
+        self.images.append(name)
+        return Path(f"/r/{name}/{name}.xml")
+
     def _planned(self, request: BootRequest, state: str) -> ClusterView:
         if request.image not in self.images:
             raise ImageNotFoundError(

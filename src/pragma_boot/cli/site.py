@@ -77,6 +77,9 @@ class SiteAccess(Protocol):
     ) -> Path:
         """Build an image into the site's repository and list it in the catalog; returns its vc-in document."""
 
+    def add_agent(self, image: ImageName, name: ImageName, progress: ProgressSink) -> Path:
+        """Put a copy of *image* with the guest agent into the repository, and list it; returns its vc-in document."""
+
 
 class ConfiguredSite:
     """The site that the configuration files describe; they are read when the first call needs them."""
@@ -182,5 +185,16 @@ class ConfiguredSite:
 
         repository = self.settings.site.repository
         document = build_image(flavour, repository.directory, name, size=size, release=release, progress=progress)
+        catalog.add(repository.catalog, repository.directory, name, document, self.settings.site.state.locks)
+        return document
+
+    def add_agent(self, image: ImageName, name: ImageName, progress: ProgressSink) -> Path:
+        from pragma_boot.build.agent_image import add_agent  # noqa: PLC0415
+        from pragma_boot.repository import catalog  # noqa: PLC0415
+
+        site = self.site
+        repository = self.settings.site.repository
+        source = site.repository.fetch(site.repository.describe(image), progress)
+        document = add_agent(source, name, repository.directory, site.disks, progress)
         catalog.add(repository.catalog, repository.directory, name, document, self.settings.site.state.locks)
         return document
