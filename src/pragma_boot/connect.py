@@ -5,6 +5,7 @@ What a request says and what its answer means is their own matter.
 
 from __future__ import annotations
 
+import ipaddress
 import ssl
 import urllib.request
 from pathlib import Path
@@ -32,6 +33,20 @@ def without_user(url: str) -> tuple[str, str]:
     parts = urlsplit(url)
     user, _, place = parts.netloc.rpartition("@")
     return urlunsplit((parts.scheme, place, parts.path, parts.query, "")), unquote(user)
+
+
+def is_open_wire(url: str) -> bool:
+    """Whether others can read on the way what goes to *url*: it is plain http, and to another machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, by its address or as ``localhost``, is this machine alone."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def root_cause(error: BaseException) -> BaseException:

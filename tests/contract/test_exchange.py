@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
 
 from fakes.exchange_service import running_service
-from fakes.nginx import make_certificates
 from fakes.overlay import join_information
 from pragma_boot.errors import CapacityError, ExchangeError, UsageError
-from pragma_boot.exchange.server import tls_context
 from pragma_boot.network.overlay.claims import Member
 from pragma_boot.network.overlay.exchange import Exchange
 from pragma_boot.network.overlay.opening import open_exchange
@@ -21,18 +20,14 @@ WHOLE, OTHER = join_information(0), join_information(1)
 A, B, C = "a@192.0.2.1", "b@192.0.2.2", "c@192.0.2.3"
 
 
-@pytest.fixture(params=["file", "http", "https"])
+@pytest.fixture(params=["file", "service"])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Exchange]]:
     """Opens the same entry anew, as another command does."""
     if request.param == "file":
         yield lambda: open_exchange(f"file://{tmp_path}/overlay.info")
         return
-    tls = None
-    if request.param == "https":
-        make_certificates(tmp_path)
-        tls = tls_context(tmp_path / "server.crt", tmp_path / "server.key")
-    with running_service(tmp_path, tls=tls) as service:
-        url = service.url() + (f"&ca-file={tmp_path}/ca.pem" if tls else "")
+    with running_service(tmp_path) as service:
+        url = service.url()
         yield lambda: open_exchange(url, {})
 
 
@@ -121,12 +116,12 @@ def test_a_ticket_leads_to_the_same_entry_and_messages_have_no_secret(exchange: 
 
 
 def test_names_and_a_large_overlay_come_through(exchange: Exchange) -> None:
-    names = {WHOLE.network[host]: f"compute-{host}.hub" for host in range(1, 200)}
-    large = join_information(slots=700, names=names)
+    names = {IPv4Address("172.20.0.0") + host: f"compute-{host}.hub" for host in range(1, 4000)}
+    large = join_information(network=IPv4Network("172.20.0.0/16"), slots=4096, names=names)
     exchange.publish(large)
     assert exchange.fetch() == large
-    wanted = [f"n{number}" for number in range(600)]
-    assert exchange.claim(A, wanted) == tuple(range(1, 601))
+    wanted = [f"n{number}" for number in range(3000)]
+    assert exchange.claim(A, wanted) == tuple(range(1, 3001))
     assert [member.name for member in exchange.members().values()] == wanted
 
 

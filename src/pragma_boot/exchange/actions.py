@@ -15,7 +15,7 @@ from pragma_boot.network.overlay.web_service import FULL, NOTHING
 
 _log = logging.getLogger(__name__)
 
-PAIRS, VALUE = 64, 32 * 1024
+PAIRS, VALUE = 64, 256 * 1024
 """A job keeps so many pairs at most, and so many characters in one value."""
 
 _KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")

@@ -18,7 +18,7 @@ class Limits:
     look: seconds between two looks for requests that take too long.
     """
 
-    body: int = 64 * 1024
+    body: int = 1024 * 1024
     seconds: float = 30.0
     connections: int = 64
     rate: int = 300

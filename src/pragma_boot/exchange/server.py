@@ -6,7 +6,6 @@ Nothing of a query, a body or a header is ever logged: join information and toke
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import logging
 import socket
 import socketserver
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from pragma_boot.connect import is_loopback
 from pragma_boot.errors import PragmaError, UsageError
 from pragma_boot.exchange.actions import Actions, Reply
 from pragma_boot.exchange.jobs import Jobs, job_name
@@ -64,7 +64,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self._open: dict[Any, tuple[float, socket.socket]] = {}
         self._lock = threading.Lock()
         self.address_family, address = _resolve(host, port)
-        if not (tls or insecure or ipaddress.ip_address(address[0].partition("%")[0]).is_loopback):
+        if not (tls or insecure or is_loopback(address[0])):
             raise UsageError(
                 f"{host} is not this machine alone, and join information and tokens would go there unencrypted",
                 resolution="give certificate= and key=; or insecure=yes where a proxy before it encrypts",

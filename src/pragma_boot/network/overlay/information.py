@@ -26,10 +26,10 @@ PORT = 51820
 MTU = 1420
 """Bytes: Ethernet's 1500 less what WireGuard adds over IPv6, its own default."""
 
-LIMIT = 64 * 1024
+LIMIT = 256 * 1024
 """Join information has at most that many bytes."""
 
-NAMES = 1024
+NAMES = 4096
 """At most that many names of the hub's nodes."""
 
 _PLAIN = ":/+=,@ "  # as they are in values: they break no line

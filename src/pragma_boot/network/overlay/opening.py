@@ -14,7 +14,6 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -91,12 +90,6 @@ def _web(address: str, options: Mapping[str, str], environ: Mapping[str, str]) -
     return WebService(address, token, connect.Connections(ca_file))
 
 
-def is_open_wire(exchange: Exchange) -> bool:
-    """Whether join information would go to another machine unencrypted: worth a warning."""
-    parts = urlsplit(exchange.ticket)
-    return parts.scheme == "http" and not _is_loopback(parts.hostname or "")
-
-
 def _token(options: Mapping[str, str], environ: Mapping[str, str]) -> str:
     if _TOKEN in options and _TOKEN_FILE in options:
         raise UsageError("the exchange's URL names two tokens", resolution="leave token= or token-file= out")
@@ -138,10 +131,3 @@ def _path(text: str) -> Path:
     except (RuntimeError, ValueError):
         pass  # no such user; a NUL
     raise UsageError(f"{shorten(text)!r} names no file", resolution="give the path of a file")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

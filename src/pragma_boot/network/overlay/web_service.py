@@ -7,6 +7,7 @@ that answers with the header `MODERN` takes changes by POST, so that no secret s
 
 from __future__ import annotations
 
+import functools
 import logging
 import ssl
 import time
@@ -152,6 +153,8 @@ class WebService:
         """One request. Raises ExchangeAwayError when nobody answers, ExchangeError for an untrusted certificate."""
         import urllib3  # noqa: PLC0415 - slow to import
 
+        if connect.is_open_wire(self.url):
+            _warn_of_open_wire(self.shown)
         asked = [("action", action), *(() if post or not words else words.items())]
         url, user = connect.without_user(_with_query(self.url, asked))
         headers = {"User-Agent": "pragma_boot", "Accept-Encoding": "identity"}
@@ -215,6 +218,12 @@ class WebService:
             details=log.masked(why),
             resolution="see that this machine reaches it (proxies are taken from http_proxy, https_proxy and no_proxy)",
         )
+
+
+@functools.cache
+def _warn_of_open_wire(shown: str) -> None:
+    """Said once in a command, however often it looks."""
+    _log.warning("%s is not encrypted: on the way everybody can read how to join the overlay; use https", shown)
 
 
 def _with_query(url: str, words: Iterable[tuple[str, str]]) -> str:

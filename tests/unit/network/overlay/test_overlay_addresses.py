@@ -1,7 +1,7 @@
 from ipaddress import IPv4Network
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pragma_boot.errors import CapacityError, UsageError
@@ -25,6 +25,7 @@ _inner = st.builds(
 )
 
 
+@settings(max_examples=30, deadline=None)
 @given(avoid=st.lists(_networks | _inner, max_size=8), pick=st.integers(0, 2**20))
 def test_an_overlays_network_overlaps_none_of_the_sites(avoid: list[IPv4Network], pick: int) -> None:
     try:

@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -48,6 +48,7 @@ class Slots(RuleBasedStateMachine):
 
 
 test_slots_of_many_clusters = Slots.TestCase
+test_slots_of_many_clusters.settings = settings(max_examples=50, stateful_step_count=25, deadline=None)
 
 
 @given(st.lists(st.tuples(HOLDERS, st.integers(1, 4)), max_size=10))

@@ -83,7 +83,7 @@ def test_every_fault_is_told_at_once_and_no_value() -> None:
         (broken(overlay="nebula"), "kind 'nebula'"),
         (broken(version="2"), "version '2'"),
         ("<html>\n", "form key=value"),
-        pytest.param("x" * 70000, "more than 64 KiB", id="large"),
+        pytest.param("x" * 300_000, "more than 256 KiB", id="large"),
         (broken(slot_count="1022"), "no room for 1022 slots"),
         (broken(hub_endpoint="172.20.4.1:51820"), "lies within the overlay"),
         (broken(names="head@10.0.0.1"), "outside of the overlay"),

@@ -12,9 +12,10 @@ from fakes.exchange_service import Running, running_service
 from fakes.nginx import make_certificates
 from fakes.old_exchange import decoded, mangled, old_exchange, raw
 from fakes.overlay import join_information
+from pragma_boot.connect import is_open_wire
 from pragma_boot.errors import ExchangeAwayError, ExchangeError, JoinInformationError, UsageError
 from pragma_boot.exchange.server import tls_context
-from pragma_boot.network.overlay.opening import TOKEN_VARIABLE, is_open_wire, open_exchange
+from pragma_boot.network.overlay.opening import TOKEN_VARIABLE, open_exchange
 from pragma_boot.network.overlay.wait import wait_for
 from pragma_boot.network.overlay.web_service import WebService
 
@@ -192,7 +193,19 @@ def test_messages_name_no_query_and_no_password() -> None:
     assert "hunter" not in repr(exchange)
 
 
-def test_secrets_on_an_open_wire_can_be_told() -> None:
-    assert is_open_wire(open_exchange("http://192.0.2.1/?jobId=1", {}))
-    for closed in ("https://192.0.2.1/?jobId=1", "http://127.0.0.1/", "http://localhost:80/", "http://[::1]/", "/x"):
-        assert not is_open_wire(open_exchange(closed, {}))
+def test_secrets_on_an_open_wire_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        # the name's trailing dot makes it none of those that are this machine for sure
+        exchange = open_exchange(f"http://localhost.:{taken.getsockname()[1]}/?jobId=1", {})
+        for _ in range(2):
+            with pytest.raises(ExchangeAwayError):
+                exchange.fetch()
+    assert caplog.text.count("is not encrypted") == 1
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "127.9.9.9:80"])
+def test_this_machine_needs_no_encryption(host: str) -> None:
+    assert not is_open_wire(f"http://{host}/x")
+    assert is_open_wire("http://192.0.2.1/x")
+    assert not is_open_wire("https://192.0.2.1/x")
