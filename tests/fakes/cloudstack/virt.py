@@ -48,7 +48,10 @@ def network_xml(name: str, network: Network) -> str:
 
 
 class LibvirtHypervisor:
-    """prefix: of domains and networks. memory: MiB of each machine at most. grace: seconds for a soft stop."""
+    """prefix: of domains and networks. memory: MiB of each machine at most. grace: seconds for a soft stop.
+
+    kind: `kvm` or `tcg`; None: whatever works here. port: where the routers serve user data.
+    """
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class LibvirtHypervisor:
         memory: int = 256,
         grace: float = 5,
         kind: str | None = None,
+        port: int = 80,
     ) -> None:
         import libvirt
 
@@ -67,6 +71,7 @@ class LibvirtHypervisor:
         self._prefix, self._folder, self._memory, self._grace = prefix, folder, memory, grace
         self._disks = dict(disks)
         self._kind = kind or accel.works(StateFolder(folder / "state"))
+        self._port = port
         self._forwarder = Forwarder()
         self.routers: dict[str, UserDataServer] = {}
         """By the network's id; ``routers[id].asked`` is what guests asked for."""
@@ -109,7 +114,7 @@ class LibvirtHypervisor:
     def network_up(self, network: Network) -> None:
         try:
             self._connection.networkCreateXML(network_xml(self._name(network.id), network))
-            self.routers[network.id] = UserDataServer(network.gateway)
+            self.routers[network.id] = UserDataServer(network.gateway, self._port)
         except (self._libvirt.libvirtError, OSError) as error:
             self.network_down(network)
             raise HypervisorError(f"network {network.name}: {error}") from error
