@@ -15,8 +15,8 @@ from fakes.cluster_site import settings as site_settings
 from fakes.repository import MemoryRepository
 from pragma_boot.cluster.site import Site
 from pragma_boot.config.settings import CloudStackSettings, ClusterSettings
-from pragma_boot.driver.cloudstack.client import Clock
-from pragma_boot.driver.cloudstack.driver import CloudStackDriver
+from pragma_boot.driver.cloudstack.client import Client, Clock, LostAnswerError
+from pragma_boot.driver.cloudstack.driver import CloudStackDriver, open_client
 from pragma_boot.files import StateFolder
 from pragma_boot.model import FileSource, Image, ImageName, NodeImage, Packing
 
@@ -62,6 +62,30 @@ def clock_of(cloud: Cloud) -> Clock:
     return Clock(now=cloud.clock.now, wall=cloud.clock.now, pause=cloud.sleep)
 
 
+class Killed(BaseException):
+    """The process is no more."""
+
+
+class QuickClient(Client):
+    """Calls without a network: hundreds of clusters in a test.
+
+    dies_at: the call whose answer is never seen, as nothing that comes after it is; -1: none.
+    """
+
+    def __init__(self, cloud: Cloud, keys: Credentials = USER, dies_at: int = -1) -> None:
+        super().__init__("http://cloud.example.org/client/api", keys.apikey, keys.secretkey, clock=clock_of(cloud))
+        self._cloud, self._left = cloud, dies_at
+
+    def send(self, command: str, body: bytes) -> tuple[int, bytes]:
+        answer = self._cloud.request("POST", "/client/api", body)
+        self._left -= 1
+        if self._left == -1:
+            raise Killed
+        if answer.dropped:
+            raise LostAnswerError(f"no answer to {command}")
+        return answer.status, answer.body
+
+
 class CloudRepository(MemoryRepository):
     """Images whose disks are called as the fake cloud's templates."""
 
@@ -78,12 +102,9 @@ class CloudSite:
     """A site in *root* on a cloud; `driver` and `site` give new ones on the same state, as the next command has."""
 
     root: Path
-    server: Server
+    cloud: Cloud
     settings: CloudStackSettings
-
-    @property
-    def cloud(self) -> Cloud:
-        return self.server.cloud
+    over_http: bool
 
     @property
     def state(self) -> StateFolder:
@@ -91,7 +112,12 @@ class CloudSite:
 
     @property
     def driver(self) -> CloudStackDriver:
-        return CloudStackDriver(self.settings, self.state, clock_of(self.cloud))
+        return self.driver_that()
+
+    def driver_that(self, dies_at: int = -1) -> CloudStackDriver:
+        """One whose process is killed when it has made so many calls."""
+        client = open_client(self.settings, clock_of(self.cloud)) if self.over_http else None
+        return CloudStackDriver(self.settings, self.state, client or QuickClient(self.cloud, dies_at=dies_at))
 
     @property
     def site(self) -> Site:
@@ -118,15 +144,19 @@ def cloud_site(
     parallel: int = 4,
     delays: dict[str, float | tuple[float, float]] | None = None,
     more: dict[str, Any] | None = None,
+    over_http: bool = False,
     **site: Any,
 ) -> Iterator[CloudSite]:
-    """A site on a cloud of its own. site: of `default_site`; more: of `settings_for`."""
+    """A site on a cloud of its own. site: of `default_site`; more: of `settings_for`; over_http: else without network."""
     cloud = Cloud(default_site(**site), config or Config(allow_user_expunge=True), delays=delays)
-    server = Server(cloud)
-    server.start()
+    clusters = clusters_of(site_settings(root, addresses=0, wait=0).clusters, parallel=parallel)
+    server = Server(cloud) if over_http else None
+    url = server.url if server else "http://cloud.example.org/client/api"
+    if server:
+        server.start()
     try:
-        clusters = clusters_of(site_settings(root, addresses=0, wait=0).clusters, parallel=parallel)
-        yield CloudSite(root, server, settings_for(server.url, clusters, **(more or {})))
+        yield CloudSite(root, cloud, settings_for(url, clusters, **(more or {})), over_http)
     finally:
-        server.close()
+        if server:
+            server.close()
     cloud.check()

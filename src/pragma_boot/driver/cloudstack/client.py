@@ -31,6 +31,9 @@ PAGE = 500
 """Rows of one page; a server that allows fewer says how many."""
 PAGES = 1000
 
+_INTERNAL, _INTERNAL_TRIES = (530, 534), 3
+"""Errors inside the server, and how often a read is tried for them: some are of that moment only."""
+
 _CONNECT = 15.0
 _LONGEST_WAIT = 120.0
 """Seconds that a server may ask us to wait before it takes the next request."""
@@ -105,8 +108,9 @@ class Client:
         for attempt in range(READS):
             try:
                 return self._patiently(command, parameters)
-            except (LostAnswerError, UnsentError) as error:
-                if attempt == READS - 1:
+            except (LostAnswerError, UnsentError, ApiError) as error:
+                often = _INTERNAL_TRIES if isinstance(error, ApiError) else READS
+                if attempt >= often - 1 or (isinstance(error, ApiError) and error.code not in _INTERNAL):
                     raise
                 _log.info("%s: %s (%s); once more", command, error.message, error.details)
                 self.clock.pause(2**attempt * 0.5)
@@ -161,7 +165,7 @@ class Client:
     def _once(self, command: str, parameters: Mapping[str, Value]) -> dict[str, Any]:
         body = sign.body(parameters, command, self._apikey, self._secretkey, self.clock.wall())
         _log.debug("%s %s", command, _harmless(parameters))
-        status, data = self._send(command, body)
+        status, data = self.send(command, body)
         try:
             answer = json.loads(data, strict=False)
             ((_, inner),) = answer.items()
@@ -175,7 +179,8 @@ class Client:
             return inner
         raise _refused(command, status, inner)
 
-    def _send(self, command: str, body: bytes) -> tuple[int, bytes]:
+    def send(self, command: str, body: bytes) -> tuple[int, bytes]:
+        """One attempt to have an answer: its HTTP status and body. Raises UnsentError or LostAnswerError."""
         from urllib3 import Timeout  # noqa: PLC0415 - slow to import
         from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError  # noqa: PLC0415
 

@@ -31,10 +31,22 @@ from pragma_boot.model import (
 )
 
 
+def open_client(settings: CloudStackSettings, clock: Clock | None = None) -> Client:
+    """The client that the settings describe; connects to nothing yet."""
+    return Client(
+        settings.url,
+        settings.apikey,
+        settings.secretkey,
+        ca_file=settings.ca_file,
+        timeout=settings.timeout,
+        clock=clock,
+    )
+
+
 class CloudStackDriver:
     """Promises in driver.base. What the cloud offers is looked up once, ours anew each time.
 
-    clock: for tests.
+    client: what makes the calls, where it is not the settings' own.
     """
 
     info = DriverInfo(
@@ -46,16 +58,8 @@ class CloudStackDriver:
         refused_names=names.REFUSED,
     )
 
-    def __init__(self, settings: CloudStackSettings, state: StateFolder, clock: Clock | None = None) -> None:
-        client = Client(
-            settings.url,
-            settings.apikey,
-            settings.secretkey,
-            ca_file=settings.ca_file,
-            timeout=settings.timeout,
-            clock=clock,
-        )
-        self._cloud = Cloud(client, settings, state)
+    def __init__(self, settings: CloudStackSettings, state: StateFolder, client: Client | None = None) -> None:
+        self._cloud = Cloud(client or open_client(settings), settings, state)
 
     def preflight(self, networks: Collection[str] = ()) -> None:
         """As in the contract."""

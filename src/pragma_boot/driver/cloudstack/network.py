@@ -166,11 +166,16 @@ def _free(plan: Plan, public: Net, taken: list[IPv4Network]) -> IPv4Network:
         length -= 1
     if length < _LARGEST:
         length = max(length, min(_LARGEST, 32 - (len(plan.nodes) + _FIRST_COMPUTE + 1).bit_length()))
-    candidates = list(itertools.islice(_from(plan.private_network.network, length), _TRIES))
-    apart = [net for net in candidates if not (public.cidr and net.overlaps(public.cidr))]
-    if not apart:
+    first = None
+    for net in itertools.islice(_from(plan.private_network.network, length), _TRIES):
+        if public.cidr and net.overlaps(public.cidr):
+            continue
+        if not _overlaps(net, taken):
+            return net
+        first = first or net  # others may have it, too: only the frontend is in two networks
+    if first is None:
         raise _too_small(plan, plan.private_network.network)
-    return next((net for net in apart if not _overlaps(net, taken)), apart[0])
+    return first
 
 
 def _from(first: IPv4Network, length: int) -> Iterator[IPv4Network]:

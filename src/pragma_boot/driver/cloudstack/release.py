@@ -44,10 +44,13 @@ class Release:
     def run(self) -> None:
         """The contract's `release`. Raises DriverError with all that is left, or PendingError."""
         cloud = self._cloud
-        private = network.find_private(cloud, self._cluster)
-        public = self._public()
-        machines = self._machines(private)
-        addresses = self._addresses(public)
+        try:
+            private = network.find_private(cloud, self._cluster)
+            public = self._public()
+            machines = self._machines(private)
+            addresses = self._addresses(public)
+        except DriverError as error:
+            raise self._blind(error) from error
         self._attempt(self._address_tasks(addresses) | self._rule_tasks(public, machines))
         self._attempt({f"machine {each.name} ({each.id})": partial(self._destroy, each) for each in machines})
         group = self._note.group
@@ -59,7 +62,11 @@ class Release:
         waits = bool(pending and private and cloud.network(private.id))
         if public and not self._failures and not waits:
             self._leave_public(public)
-        self._end(private if waits else None)
+        if self._failures:
+            raise self._left(private, public)
+        if waits and private:
+            raise self._waiting(private)
+        cloud.journal.drop(self._cluster)
 
     # ------------------------------------------------------------------------------------------------- what there is
 
@@ -196,10 +203,13 @@ class Release:
 
         yield from self._tolerant("deleteNetwork", gone, id=net.id)
 
+    def _is_ours(self, public: Net) -> bool:
+        return not self._cloud.settings.public_network and network.is_ours(self._cloud, public)
+
     def _leave_public(self, public: Net) -> None:
         """Remove the shared network with its last cluster, where this site made it. Others decide for themselves."""
         cloud = self._cloud
-        if self._cloud.settings.public_network or not network.is_ours(cloud, public):
+        if not self._is_ours(public):
             return
         with contextlib.suppress(ClusterBusyError), cloud.removing_public():
             if reading.machines(cloud.client, networkid=public.id):
@@ -218,23 +228,38 @@ class Release:
         note = self._cloud.journal.read(self._cluster)
         return bool(note and note.pending) and not self._cloud.may_expunge
 
-    def _end(self, waiting: Net | None) -> None:
-        if self._failures:
-            told = "\n".join(
-                f"{what}: {error.message}" + (f" ({error.details})" if error.details else "")
-                for what, error in sorted(self._failures.items())
-            )
-            raise DriverError(
-                f"the cloud still has something of {self._cluster}",
-                details=told,
-                resolution=f"see what the cloud says; then: pragma clean {self._cluster}",
-            )
-        if waiting:
-            self._wait_for(waiting)
-        self._cloud.journal.drop(self._cluster)
+    def _blind(self, error: DriverError) -> DriverError:
+        """The cloud does not show what it has: what we know of it."""
+        note = self._note
+        known = {"network": note.private, "address": note.address, "affinity group": note.group}
+        known |= {f"machine {name}": ident for name, ident in note.machines.items()}
+        told = [f"{what} {ident}" for what, ident in known.items() if ident]
+        return DriverError(
+            error.message,
+            details="\n".join([error.details or "", *(["it was asked for:", *told] if told else [])]).strip(),
+            resolution=error.resolution,
+        )
 
-    def _wait_for(self, private: Net) -> None:
-        """Raise PendingError: the network stays until the cloud has expunged the machines that were in it."""
+    def _left(self, private: Net | None, public: Net | None) -> DriverError:
+        """What could not be removed, each with its id, and what stays because of it."""
+        told = [
+            f"{what}: {error.message}" + (f" ({error.details})" if error.details else "")
+            for what, error in sorted(self._failures.items())
+        ]
+        ours = public if public and self._is_ours(public) else None
+        told += [
+            f"network {net.name} ({net.id}): stays as long as the above"
+            for net in (private, ours)
+            if net and not any(net.id in what for what in self._failures) and self._cloud.network(net.id)
+        ]
+        return DriverError(
+            f"the cloud still has something of {self._cluster}",
+            details="\n".join(told),
+            resolution=f"see what the cloud says; then: pragma clean {self._cluster}",
+        )
+
+    def _waiting(self, private: Net) -> PendingError:
+        """The network stays until the cloud has expunged the machines that were in it; it says so in a tag."""
         cloud = self._cloud
         note = cloud.journal.read(self._cluster) or Note()
         until = datetime.fromtimestamp((note.pending or cloud.client.clock.wall()) + _DELAY, UTC)
@@ -242,7 +267,7 @@ class Release:
             mark = [{"key": names.PENDING, "value": until.strftime("%Y-%m-%dT%H:%M:%SZ")}]
             with contextlib.suppress(PragmaError):
                 cloud.crew.one(cloud.tag("Network", [private.id], mark))
-        raise PendingError(
+        return PendingError(
             f"network {private.name} ({private.id}) of {self._cluster} stays until the cloud has expunged its machines",
             details=f"this account may not expunge; clouds do so after a day, by default: {until:%Y-%m-%d %H:%M} UTC",
             resolution=f"after that: pragma clean {self._cluster}",
