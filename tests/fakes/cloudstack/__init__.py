@@ -25,10 +25,10 @@ from .clean import Leftover, assert_clean, leftovers
 from .client import Client, Refused
 from .clock import Clock
 from .cloud import Answer, Cloud
+from .config import Config
 from .faults import Fault
 from .http import Server, serving
 from .hypervisor import Forward, Hypervisor, HypervisorError, MemoryHypervisor
-from .model import Config
 from .reach import can_reach, can_reach_public, reached
 from .site import ADMIN, FOREIGN, NAT_OFFERING, USER, Credentials, default_site, shared_network
 from .state import State

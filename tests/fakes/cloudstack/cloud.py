@@ -15,11 +15,12 @@ from typing import Any
 
 from . import background, faults, machines, networking, reach
 from .clock import Clock
+from .config import Config
 from .errors import ApiError
 from .gate import Gate, error_body, throttled
 from .hypervisor import Hypervisor, MemoryHypervisor
 from .jobs import Engine
-from .model import Account, Address, Config, Job, Machine, Network
+from .model import Account, Address, Job, Machine, Network
 from .registry import COMMANDS, Command, Task, arguments, unknown
 from .state import State
 from .wire import Args, lowered, public, received
@@ -29,13 +30,17 @@ Body = dict[str, Any]
 
 @dataclass
 class Answer:
-    """delay: real seconds to wait before it is sent. dropped: the connection closes without it."""
+    """delay: real seconds to wait before it is sent. dropped: the connection closes without it.
+
+    hung: before that, nothing happens while the client waits, or for so many seconds (None: at once).
+    """
 
     status: int
     headers: dict[str, str]
     body: bytes
     delay: float = 0
     dropped: bool = False
+    hung: float | None = None
 
 
 @dataclass
@@ -233,10 +238,13 @@ class Cloud:
         delay = sum(fault.seconds for fault in struck if fault.action == "slow")
         by_action = {fault.action: fault for fault in struck}
         instead = next((by_action[name] for name in ("drop", "body", "rate", "error") if name in by_action), None)
+        hang = by_action.get("hang")
+        if hang is not None and hang.when == "before":
+            return Answer(0, {}, b"", delay, True, hang.seconds)
         if instead is not None and instead.action in ("drop", "body"):
             entry.status = 0 if instead.action == "drop" else instead.code
-            body = instead.body.encode()
-            return Answer(instead.code, {"Content-Type": instead.content_type}, body, delay, instead.action == "drop")
+            page = instead.body.encode()
+            return Answer(instead.code, {"Content-Type": instead.content_type}, page, delay, instead.action == "drop")
         status, made = self._run(method, pairs, entry, instead)
         if "twice" in by_action and status == 200:
             status, made = self._run(method, pairs, entry, None)
@@ -250,7 +258,10 @@ class Cloud:
             headers["X-Description"] = next(iter(made.values()))["errortext"].replace("\n", " ")
         took = self.delays.get(f"answer:{entry.command}", 0)
         delay += self.rng.uniform(*took) if isinstance(took, tuple) else took
-        return Answer(status, headers, json.dumps(made).encode(), delay, "lost" in by_action)
+        body = json.dumps(made, ensure_ascii=False).encode()
+        return Answer(
+            status, headers, body, delay, "lost" in by_action or hang is not None, hang.seconds if hang else None
+        )
 
     def _run(
         self, method: str, pairs: list[tuple[str, str]], entry: Logged, instead: faults.Fault | None
@@ -286,7 +297,8 @@ class Cloud:
             raise ApiError(fault.code, fault.text)
         body = made.handler(self, call)
         if not isinstance(body, Task):
-            return body  # type: ignore[no-any-return]
+            as_text = self.config.success_in_words and body == {"success": True}
+            return {"success": "true"} if as_text else body
         job = Job(self.new_id(), made.name, call.account.id, call.account.userid, body.kind, body.id, self.engine.now)
         job.lag = self.delay("poll_jitter") if "poll_jitter" in self.delays else 0
         self.state.jobs[job.id] = job

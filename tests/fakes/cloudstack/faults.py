@@ -6,8 +6,10 @@ A fault waits for the *nth* request that it matches and strikes *times* times fr
 in the request  ``error`` (code, text: nothing is run) · ``slow`` (seconds) · ``drop`` (no answer, nothing is run) ·
                 ``lost`` (run, but the answer is lost) · ``body`` (body, code, content_type: a proxy's page; not run) ·
                 ``type`` (content_type of a right answer) · ``rate`` (429; seconds) · ``twice`` (run two times) ·
-                ``count`` (code is added to the count of a list)
-in its job      phase="execute": ``fail`` (code, text; when="after": although all was done) · ``hang`` · ``slow``
+                ``count`` (code is added to the count of a list) · ``hang`` (no answer while the client waits, at most
+                seconds of real time if that is not 0; when="after": but it was run)
+in its job      phase="execute": ``fail`` (code, text; when="after": although all was done) · ``hang`` · ``slow`` ·
+                ``die`` (failed without a result that can be read; when="after": although all was done)
 beside it       ``restart`` (running jobs die without a result) · ``jump`` (the clock by seconds) · ``power`` (machine
                 goes to text, ``Stopped`` or ``Running``, by itself) · ``full`` (no host has room; seconds 0: it has
                 again) · ``stuck`` (networks that are implemented from now on never get ready) · ``steal`` (the public
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
     from .cloud import Cloud
 
 BESIDE = ("restart", "jump", "power", "full", "stuck", "steal")
-REQUEST = ("error", "slow", "drop", "lost", "body", "type", "rate", "twice", "count")
-JOB = ("fail", "hang", "slow", "error")
+REQUEST = ("error", "slow", "drop", "lost", "body", "type", "rate", "twice", "count", "hang")
+JOB = ("fail", "hang", "slow", "error", "die")
 
 
 @dataclass

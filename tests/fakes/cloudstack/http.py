@@ -27,11 +27,11 @@ class Server:
 
     def __init__(self, cloud: Cloud, port: int = 0) -> None:
         self.cloud = cloud
-        handler = type("Handler", (_Handler,), {"cloud": cloud})
+        self._ending = threading.Event()
+        handler = type("Handler", (_Handler,), {"cloud": cloud, "ending": self._ending})
         self._httpd = _Server(("127.0.0.1", port), handler)
         self._thread = threading.Thread(target=self._httpd.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self.url = f"http://127.0.0.1:{self._httpd.server_address[1]}{PATH}"
-        self._ending = threading.Event()
         self._ticker = threading.Thread(target=self._tick, daemon=True)
 
     def start(self) -> None:
@@ -55,6 +55,7 @@ class Server:
 
 class _Handler(BaseHTTPRequestHandler):
     cloud: Cloud
+    ending: threading.Event
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
@@ -81,6 +82,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(Answer(404, {"Content-Type": "text/html"}, b"<html>HTTP ERROR 404 Not Found</html>"))
         answer = self.cloud.request(self.command, self.path, body)
         time.sleep(answer.delay)
+        if answer.hung is not None:
+            self.ending.wait(answer.hung or None)
         if answer.dropped:
             self.close_connection = True
             return None

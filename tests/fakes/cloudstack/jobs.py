@@ -115,8 +115,8 @@ class Engine:
         except ApiError as error:
             return self._fail(run, error)
         fault = run.faults.pop(0) if run.faults else None
-        if fault is not None and fault.action in ("fail", "error") and fault.when == "before":
-            return self._throw(run, ApiError(fault.code, fault.text))
+        if fault is not None and fault.action in ("fail", "error", "die") and fault.when == "before":
+            return self._throw(run, _failure(fault))
         if fault is not None and fault.action == "hang":
             run.hung = True
             return None
@@ -153,8 +153,7 @@ class Engine:
 
     def _end(self, run: _Run, result: dict[str, Any] | None) -> None:
         if run.faults and run.faults[0].when == "after":
-            fault = run.faults.pop(0)
-            return self._fail(run, ApiError(fault.code, fault.text))
+            return self._fail(run, _failure(run.faults.pop(0)))
         return self._close(run, 1, 0, {"success": True} if result is None else result)
 
     def _fail(self, run: _Run, error: ApiError) -> None:
@@ -172,3 +171,7 @@ class Engine:
             if queue and not queue[0].begun:
                 following = queue[0]
                 self.at(self.now, lambda: self._begin(following))
+
+
+def _failure(fault: Fault) -> ApiError:
+    return ServerRestartError() if fault.action == "die" else ApiError(fault.code, fault.text)

@@ -22,8 +22,9 @@ SHAPES = {
     "provider": "name!",
     "service": "name! provider:[provider] capability:[map]",
     "networkoffering": "id! name! displaytext! state! guestiptype! traffictype! specifyvlan:bool! "
-    "specifyipranges:bool! conservemode:bool! ispersistent:bool! forvpc:bool! availability! networkmode egressdefaultpolicy:bool! "
-    "service:[service]! isdefault:bool! zoneid zone domainid domain created tags networkrate:int maxconnections:int",
+    "specifyipranges:bool! conservemode:bool! ispersistent:bool! forvpc:bool! availability! networkmode "
+    "egressdefaultpolicy:bool! service:[service]! isdefault:bool! zoneid zone domainid domain created tags "
+    "networkrate:int maxconnections:int",
     "serviceoffering": "id! name! displaytext! cpunumber:int cpuspeed:int memory:int iscustomized:bool! "
     "serviceofferingdetails:map storagetype provisioningtype hosttags storagetags rootdisksize:int networkrate:int "
     "offerha:bool limitcpuuse:bool state issystem:bool! defaultuse:bool zoneid zone domainid domain created",

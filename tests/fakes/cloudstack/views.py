@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from .clock import stamp
@@ -137,6 +138,11 @@ def nic(cloud: Cloud, machine: Machine, row: Nic) -> Row:
     )  # fmt: skip
 
 
+def group_id(row: Machine) -> str | None:
+    """Groups are made on demand, per account."""
+    return str(uuid.uuid5(uuid.UUID(row.account), row.group)) if row.group else None
+
+
 def _static(cloud: Cloud, machine: Machine, row: Nic) -> Address | None:
     found = (one for one in cloud.state.addresses.values() if one.staticnat and one.vmid == machine.id)
     return next((one for one in found if one.networkid == row.networkid), None)
@@ -155,7 +161,7 @@ def machine(cloud: Cloud, row: Machine, call: Call, userdata: bool = False) -> R
         templateid=chosen.id, templatename=chosen.name, serviceofferingid=offering.id,
         serviceofferingname=offering.name, cpunumber=row.cpus, cpuspeed=row.speed, memory=row.memory,
         hypervisor=row.hypervisor, created=stamp(row.created), lastupdated=stamp(row.updated) if row.updated else None,
-        group=row.group, groupid=row.groupid, keypairs=",".join(row.keypairs) or None, userdataid=row.userdataid,
+        group=row.group, groupid=group_id(row), keypairs=",".join(row.keypairs) or None, userdataid=row.userdataid,
         userdata=row.userdata if userdata and row.userdata else None,
         affinitygroup=[{"id": one.id, "name": one.name, "type": one.kind} for one in groups],
         details=row.details, haenable=False, passwordenabled=chosen.passwordenabled,

@@ -42,6 +42,8 @@ def network_xml(name: str, network: Network) -> str:
     etree.SubElement(root, "name").text = name
     etree.SubElement(root, "forward", mode="open")  # no rules of libvirt's own; the router is offered to guests
     etree.SubElement(root, "bridge", stp="off", delay="0")
+    if network.kind == "L2":
+        return etree.tostring(root, encoding="unicode")
     ip = etree.SubElement(root, "ip", address=network.gateway, netmask=str(subnet.netmask))
     etree.SubElement(ip, "dhcp")
     return etree.tostring(root, encoding="unicode")
@@ -114,7 +116,8 @@ class LibvirtHypervisor:
     def network_up(self, network: Network) -> None:
         try:
             self._connection.networkCreateXML(network_xml(self._name(network.id), network))
-            self.routers[network.id] = UserDataServer(network.gateway, self._port)
+            if network.kind != "L2":
+                self.routers[network.id] = UserDataServer(network.gateway, self._port)
         except (self._libvirt.libvirtError, OSError) as error:
             self.network_down(network)
             raise HypervisorError(f"network {network.name}: {error}") from error
@@ -143,7 +146,8 @@ class LibvirtHypervisor:
     def start(self, machine: Machine, networks: dict[str, Network], template: Template) -> None:
         try:
             for nic in machine.nics:
-                self._lease(machine, nic)
+                if nic.ip is not None:
+                    self._lease(machine, nic)
             self.userdata(machine)
             self._connection.createXML(self._document(machine, self._disk(machine, template)))
         except self._libvirt.libvirtError as error:

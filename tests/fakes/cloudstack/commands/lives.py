@@ -7,7 +7,7 @@ from ..cloud import Call, Cloud
 from ..errors import ApiError, bad
 from ..model import Machine, Nic
 from ..registry import Task, Work, command
-from .machines import found, new_mac
+from .machines import found, new_mac, with_password
 
 
 def _task(machine: Machine, work: Work) -> Task:
@@ -33,7 +33,7 @@ def start(cloud: Cloud, call: Call) -> Task:
         if machine.state != "Stopped":
             raise ApiError(530, f"Cannot start {machines.label(machine)} in {machine.state} state")
         yield from machines.started(cloud, machine, call.account.admin)
-        return _shown(cloud, call, machine)
+        return with_password(cloud, machine, views.machine(cloud, machine, call), True)
 
     return _task(machine, work())
 

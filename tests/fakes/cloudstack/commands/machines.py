@@ -16,6 +16,8 @@ from . import deploying, limits
 
 Body = dict[str, Any]
 GIB = 1 << 30
+STORED = 65535
+"""Characters of all parameters that fit where jobs are kept."""
 
 
 @command(
@@ -36,6 +38,8 @@ def deploy(cloud: Cloud, call: Call) -> Task:
     if not state.zones[args["zoneid"]].enabled and not call.account.admin:
         raise ApiError(531, f"Cannot perform this operation, Zone is currently disabled: {args['zoneid']}")
     template = deploying.template(cloud, call)
+    if sum(len(name) + len(value) for name, value in call.sent.items()) > STORED:
+        raise ApiError(530, "Data truncation: Data too long for column 'job_cmd_info' at row 1", masked=True)
     offering = state.service_offerings[args["serviceofferingid"]]
     details = args.merged("details")
     if "extraconfig" in details:
@@ -94,7 +98,14 @@ def _deployed(cloud: Cloud, call: Call, machine: Machine, start: bool) -> Work:
     except ApiError:
         machine.state = "Error" if start else "Stopped"
         raise
-    return {"virtualmachine": views.machine(cloud, machine, call)}
+    return with_password(cloud, machine, views.machine(cloud, machine, call), start)
+
+
+def with_password(cloud: Cloud, machine: Machine, row: Body, started: bool) -> Body:
+    """The result of a job that started it, where the template's machines get a password: nowhere else it is told."""
+    if started and cloud.state.templates[machine.templateid].passwordenabled:
+        row["password"] = f"secret{cloud.rng.randrange(10**6):06}"
+    return {"virtualmachine": row}
 
 
 def new_mac(cloud: Cloud) -> str:
@@ -185,7 +196,7 @@ def _matching(cloud: Cloud, call: Call) -> Iterator[Machine]:
             and args["zoneid"] in (None, one.zoneid)
             and args["templateid"] in (None, one.templateid)
             and args["serviceofferingid"] in (None, one.offeringid)
-            and args["groupid"] in (None, one.groupid)
+            and args["groupid"] in (None, views.group_id(one))
             and (args["networkid"] is None or one.nic_on(args["networkid"]))
             and (args["affinitygroupid"] is None or args["affinitygroupid"] in one.affinity)
             and _named(cloud, one, args["name"])

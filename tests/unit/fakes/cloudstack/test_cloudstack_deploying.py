@@ -224,6 +224,24 @@ def test_limits_of_networks_and_addresses(scene: Scene) -> None:
         scene.network("other")
 
 
+def test_parameters_of_a_job_must_fit_where_jobs_are_kept(scene: Scene) -> None:
+    scene.cloud.config.userdata_max = 1 << 20
+    network = scene.network()
+    assert refusal(scene, network, userdata="QUJD" * 16384).text == MASKED
+    machine = scene.machine("vc1", network, userdata="QUJD" * 15000)
+    scene.user.ok("updateVirtualMachine", id=machine["id"], userdata="QUJD" * 100_000)
+
+
+def test_a_password_is_told_once(scene: Scene) -> None:
+    scene.state.templates[scene.id("templates", "frontend")].passwordenabled = True
+    network = scene.network()
+    assert "password" not in scene.machine("vc1", network)
+    assert scene.machine("vc2", network, group="vc", startvm=True)["password"].startswith("secret")
+    rows = scene.user.ok("listVirtualMachines")["virtualmachine"]
+    assert [row.get("password") for row in rows] == [None, None]
+    assert scene.user.ok("listVirtualMachines", groupid=rows[1]["groupid"])["virtualmachine"] != rows
+
+
 def test_only_root_chooses_a_host(scene: Scene) -> None:
     error = refusal(scene, scene.network(), hostid=scene.id("hosts", "host1"))
     text = "Parameter hostid can only be specified by a Root Admin, permission denied"

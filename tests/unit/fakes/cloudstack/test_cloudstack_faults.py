@@ -100,6 +100,17 @@ def test_a_deploy_job_that_fails_leaves_an_error_only_when_it_should_start(scene
         assert scene.cloud.machine(name).state == state
 
 
+def test_a_job_may_die_without_a_word(scene: Scene, network: Row) -> None:
+    machine = scene.machine("vc1", network)
+    for when, state in (("before", "Stopped"), ("after", "Running")):
+        scene.cloud.faults.add("die", "startVirtualMachine", phase="execute", when=when)
+        job = scene.user.job("startVirtualMachine", id=machine["id"])
+        scene.cloud.settle()
+        row = scene.user.result(job)
+        assert (row["jobstatus"], row["jobresultcode"], "jobresult" in row) == (2, 530, False)
+        assert scene.cloud.machine("vc1").state == state
+
+
 def test_slow_jobs_and_hanging_ones_block_their_queue(scene: Scene, network: Row) -> None:
     machine = scene.machine("vc1", network)
     scene.cloud.faults.add("slow", "startVirtualMachine", phase="execute", seconds=100)

@@ -211,6 +211,13 @@ def test_errors_carry_their_code_three_times(scene: Scene) -> None:
     assert answer.headers["X-Description"] == inner["errortext"]
 
 
+def test_success_may_be_a_word_and_texts_are_not_escaped() -> None:
+    user = Client(Cloud(config=Config(success_in_words=True)))
+    made = user.ok("registerUserData", name="Größe", userdata="QUJD")["userdata"]
+    assert user.ok("deleteUserData", id=made["id"]) == {"success": "true"}
+    assert "Größe".encode() in user.send("registerUserData", name="Größe", userdata="QUJD").body
+
+
 def test_a_limit_of_calls(scene: Scene) -> None:
     scene.cloud.config.api_limit = 2
     scene.user.ok("listZones")

@@ -50,6 +50,16 @@ def test_lost_answers_are_closed_connections(http: urllib3.PoolManager) -> None:
             http.request("GET", server.url, fields=Client(server.cloud).signed("listZones"))
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_server_that_does_not_answer(http: urllib3.PoolManager, when: str) -> None:
+    with serving() as server:
+        server.cloud.faults.add("hang", "registerUserData", when=when)
+        pairs = Client(server.cloud).signed("registerUserData", name="a", userdata="QUJD")
+        with pytest.raises(urllib3.exceptions.ReadTimeoutError):
+            http.request("GET", server.url, fields=pairs, timeout=0.1)
+        assert len(server.cloud.state.userdata) == (1 if when == "after" else 0)
+
+
 def test_faults_state_log_and_time_from_outside(http: urllib3.PoolManager) -> None:
     with serving() as server:
         rule = {"action": "error", "command": "listZones", "code": 530, "text": "no luck"}
