@@ -147,7 +147,10 @@ def cloud_site(
     over_http: bool = False,
     **site: Any,
 ) -> Iterator[CloudSite]:
-    """A site on a cloud of its own. site: of `default_site`; more: of `settings_for`; over_http: else without network."""
+    """A site on a cloud of its own, in this process unless *over_http*.
+
+    site: of `default_site`; more: of `settings_for`.
+    """
     cloud = Cloud(default_site(**site), config or Config(allow_user_expunge=True), delays=delays)
     clusters = clusters_of(site_settings(root, addresses=0, wait=0).clusters, parallel=parallel)
     server = Server(cloud) if over_http else None

@@ -46,7 +46,9 @@ Task = Generator[Job, dict[str, Any], T]
 
 
 class UnknownOutcomeError(DriverError):
-    """A job ended, or went on too long, without telling what became of it."""
+    """A job ended, or went on too long, without telling what became of it. ended: it surely does nothing any more."""
+
+    ended = False
 
 
 @dataclass
@@ -195,9 +197,11 @@ def ask(client: Client, job: Job) -> dict[str, Any] | None:
     if status == 1:
         return result if isinstance(result, dict) else {}
     if not isinstance(result, dict) or "errortext" not in result:
-        raise UnknownOutcomeError(
+        cut = UnknownOutcomeError(
             f"{job.command} was cut off: the cloud's server was restarted", details=f"job {job.id}", resolution="repeat"
         )
+        cut.ended = True
+        raise cut
     code = result.get("errorcode") or answer.get("jobresultcode") or 530
     raise refusal(job.command, int(code), str(result["errortext"]))
 
@@ -239,7 +243,7 @@ def carried_out(
             result = yield job
         except UnknownOutcomeError as error:
             found = _seen(client, look, error)
-            if found is None and (last or job.made):
+            if found is None and (last or job.made or not error.ended):
                 raise
             if found is not None:
                 return found
