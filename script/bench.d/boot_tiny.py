@@ -1,9 +1,9 @@
 """`pragma boot` of 1 + 3 tiny nodes beside its floor.
 
-The floor is four bare QEMU processes, started side by side on copies of overlays that pragma has prepared, wired with
-taps to bridges of their own so that the guests do the same work, until each console says ready. Two floors: through
-the disk's boot loader, and with the kernel started directly. What pragma does besides (its own start, choosing names
-and addresses, locks, the site database, cloning and filling disks, libvirt) is in its time and not in theirs.
+The floor is as many bare QEMU processes, started side by side on copies of overlays that pragma has prepared, wired
+with taps to bridges of their own so that the guests do the same work, until each console says ready. Two floors:
+through the disk's boot loader, and with the kernel started directly. What pragma does besides (its own start, choosing
+names and addresses, locks, the site database, cloning and filling disks, libvirt) is in its time and not in theirs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from bench_site import BenchSite, bench_site, done, note, rounds, row, timed
+from bench_site import BenchSite, bench_site, done, note, quick, rounds, row, timed
 
 from pragma_boot import accel
 from pragma_boot.cluster import prepare
@@ -46,6 +46,7 @@ from pragma_boot.model import (
 from pragma_boot.run import background
 
 ROUNDS = 5
+COMPUTES = 1 if quick() else 3
 MEMORY = 256
 BRIDGES = {PRIVATE: "pbench0", PUBLIC: "pbench1"}
 
@@ -76,7 +77,7 @@ def main() -> None:
     ratio_direct = [boot / bare for boot, bare in zip(boots, directs, strict=True)]
     done(
         [
-            row("pragma boot tiny, 1 + 3 nodes, until ready", boots, "s"),
+            row(f"pragma boot tiny, 1 + {COMPUTES} nodes, until ready", boots, "s"),
             row("floor: bare QEMU through the boot loader", loaders, "s"),
             row("floor: bare QEMU, direct kernel", directs, "s"),
             row("pragma / floor through the boot loader", ratio_loader, "", target="≤ 1.10", most=1.10),
@@ -86,7 +87,7 @@ def main() -> None:
 
 
 def _boot(site: BenchSite) -> float:
-    seconds = timed(lambda: site.pragma("boot", "tiny", "3", "name=bench", f"key={site.key}.pub"))
+    seconds = timed(lambda: site.pragma("boot", "tiny", str(COMPUTES), "name=bench", f"key={site.key}.pub"))
     site.pragma("shutdown", "bench")
     site.pragma("clean", "bench")
     return seconds
@@ -103,7 +104,7 @@ def prepare_floor(site: BenchSite) -> Prepared:
 
 
 def _allocation() -> Allocation:
-    names = [NodeName("floor"), *(NodeName(f"compute-{index}") for index in range(3))]
+    names = [NodeName("floor"), *(NodeName(f"compute-{index}") for index in range(COMPUTES))]
     nodes = []
     for index, name in enumerate(names):
         private = "10.201.1.1/16" if index == 0 else f"10.201.255.{255 - index}/16"
@@ -134,7 +135,7 @@ def bridges() -> Iterator[None]:
 
 
 def floor(site: BenchSite, prepared: Prepared, *, direct: bool) -> float:
-    """Seconds from the first QEMU's start until all four consoles said ready."""
+    """Seconds from the first QEMU's start until all consoles said ready."""
     folder = site.folder / "floor"
     folder.mkdir()
     accelerator = accel.works(StateFolder(site.folder / "state"))
