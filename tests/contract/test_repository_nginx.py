@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 import signal
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +24,8 @@ from pragma_boot.repository.index import write_index
 from pragma_boot.repository.record import Place
 from pragma_boot.repository.source import WebSource, read_at
 from pragma_boot.repository.web import Web
+
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.skipif(not installed(), reason="nginx is not installed (package nginx-light)")
 
@@ -94,10 +98,7 @@ def test_a_killed_download_goes_on_where_it_was(published: Nginx, tmp_path: Path
         download(Web(), item)
         os._exit(0)
     part = Place(item.target).part
-    deadline = time.monotonic() + 20
-    while not part.exists() or part.stat().st_size < 300_000:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(lambda: part.exists() and part.stat().st_size > 300_000)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     here = part.stat().st_size
@@ -105,6 +106,62 @@ def test_a_killed_download_goes_on_where_it_was(published: Nginx, tmp_path: Path
     download(Web(), replace(item, url=item.url))
     assert item.target.read_bytes() == data
     assert f" 206 {len(data) - here} " in published.requests()
+
+
+def test_sync_from_cron_beside_itself_and_after_a_kill(published: Nginx, tmp_path: Path) -> None:
+    """The command as cron runs it: no terminal, an almost empty environment; killed in the middle, then run again."""
+    packed = gzip.compress(os.urandom(1 << 20))
+    shutil.rmtree(published.www / "plain")
+    (published.www / "demo" / "disk.img.gz").write_bytes(packed)
+    (published.www / "vcdb.txt").unlink()
+    write_index(published.www)
+    write_site(tmp_path, f"{published.url}/slow")
+    first = cron(tmp_path)
+    part = Place(tmp_path / "copy" / "demo" / "disk.img.gz").part
+    wait_for(lambda: part.exists() and part.stat().st_size > 300_000)
+    first.send_signal(signal.SIGSTOP)
+    second = cron(tmp_path)
+    assert second.communicate(timeout=60) == ("", "")
+    assert second.returncode == 0
+    first.kill()
+    first.communicate()
+    here = part.stat().st_size
+    assert here < len(packed)
+    third = cron(tmp_path)
+    assert third.communicate(timeout=60) == ("demo  fetched\n", "")
+    assert third.returncode == 0
+    assert f" 206 {len(packed) - here} " in published.requests()
+    (disk,) = tmp_path.glob("cache/demo/*.disk")
+    assert disk.read_bytes() == gzip.decompress(packed)
+    assert "demo: fetched" in (tmp_path / "log" / "sync.log").read_text()
+
+
+def write_site(folder: Path, url: str) -> None:
+    (folder / "etc").mkdir()
+    settings = {"repository_class": "http", "repository_dir": str(folder / "copy"), "repository_url": url}
+    settings["cache_dir"] = str(folder / "cache")
+    (folder / "etc" / "site_conf.conf").write_text(
+        f"site_ve_driver = 'libvirt'\nstate_directory = '{folder / 'state'}'\nlog_directory = '{folder / 'log'}'\n"
+        f"repository_settings = {settings!r}\n"
+    )
+    (folder / "etc" / "libvirt.conf").write_text(
+        "public_ips = ['198.51.100.10']\nnetmask = '255.255.255.0'\ngw = '198.51.100.1'\ndns = '198.51.100.1'\n"
+        "vlans = range(10, 20)\npublic_network = {'nat': 'x'}\n"
+    )
+
+
+def cron(folder: Path) -> subprocess.Popen[str]:
+    words = [CHECKOUT / "bin" / "pragma", "sync", "repository", "--prune", "quiet=yes"]
+    pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
+    environment = {"PATH": "/usr/bin:/bin", "HOME": "/root", "PRAGMA_BOOT_ETC": str(folder / "etc")}
+    return subprocess.Popen(words, env=environment, stdin=nothing, stdout=pipe, stderr=pipe, text=True)
+
+
+def wait_for(seen: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not seen():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_ranges_of_an_object_are_read_alone(published: Nginx) -> None:
