@@ -90,9 +90,15 @@ def scratch(tmp_path: Path) -> Iterator[Path]:
     assert str(tmp_path) not in Path("/proc/mounts").read_text()
 
 
+@pytest.fixture(params=[True, False], ids=["fuse", "no-fuse"])
+def fuse(request: pytest.FixtureRequest) -> bool:
+    """Whether this machine has FUSE, as far as the store is told."""
+    return bool(request.param)
+
+
 @pytest.fixture
-def store(tmp_path: Path, scratch: Path) -> DiskStore:
-    return FileDiskStore(tmp_path / "disks", lambda: "tcg", scratch)
+def store(tmp_path: Path, scratch: Path, fuse: bool) -> DiskStore:
+    return FileDiskStore(tmp_path / "disks", lambda: "tcg", scratch, lambda: fuse)
 
 
 @pytest.fixture(params=KINDS)

@@ -9,6 +9,7 @@ import contextlib
 import os
 import select
 import socket
+import stat
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,13 +18,49 @@ from pragma_boot.errors import GuestError, PragmaError
 from pragma_boot.image.partition import Partition
 from pragma_boot.run import background, run, which
 
+FUSE = Path("/dev/fuse")
+_FUSE_NUMBER = os.makedev(10, 229)
+_CAP_SYS_ADMIN = 21
 _START_LIMIT = 30.0
 _SOCKET_LIMIT = 107  # bytes of a socket's path, unix(7)
 
 
-def available() -> bool:
-    """Whether this machine can export disks at all."""
-    return os.access("/dev/fuse", os.R_OK | os.W_OK) and which("qemu-storage-daemon") is not None
+def available(device: Path = FUSE, proc: Path = Path("/proc/self")) -> bool:
+    """Whether we may mount by FUSE here, and have what does it.
+
+    That the device is there is not enough: without the right to mount, libfuse needs fusermount3 to become root, which
+    neither a process that may not gain rights nor one without that right in its bounds can have happen.
+    """
+    if not (_is_fuse(device) and which("qemu-storage-daemon")):
+        return False
+    may = {name: value for name, _, value in (line.partition(":") for line in _status(proc))}
+    if _has(may.get("CapEff", "0"), _CAP_SYS_ADMIN):
+        return True
+    helper = which("fusermount3")
+    if helper is None or int(may.get("NoNewPrivs", "0")) or not _has(may.get("CapBnd", "0"), _CAP_SYS_ADMIN):
+        return False
+    found = helper.stat()
+    return bool(found.st_mode & stat.S_ISUID) and found.st_uid == 0
+
+
+def _is_fuse(device: Path) -> bool:
+    try:
+        found = device.stat()
+    except OSError:
+        return False
+    is_it = stat.S_ISCHR(found.st_mode) and found.st_rdev == _FUSE_NUMBER
+    return is_it and os.access(device, os.R_OK | os.W_OK)
+
+
+def _status(proc: Path) -> list[str]:
+    try:
+        return (proc / "status").read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _has(mask: str, capability: int) -> bool:
+    return bool(int(mask, 16) >> capability & 1)
 
 
 @contextlib.contextmanager
@@ -39,21 +76,49 @@ def exports(disks: Mapping[Path, Partition | None], folder: Path) -> Iterator[tu
         yield ()
         return
     files = tuple(folder / f"disk-{number}" for number in range(len(disks)))
+    for file in files:
+        file.touch(0o600)
+    with contextlib.ExitStack() as stack:
+        stack.callback(_tidy, files)
+        stack.enter_context(_daemon(_fuse_words(disks, files), folder))
+        yield files
+
+
+@contextlib.contextmanager
+def nbd_server(disks: Sequence[Path], folder: Path) -> Iterator[Path]:
+    """Serve qcow2 *disks* on a socket in *folder* (private), as the exports `disk0`, `disk1`, …; one client at a time.
+
+    As to its end and errors it is like `exports`.
+    """
+    server = folder / "nbd"
+    words = ["--nbd-server", f"addr.type=unix,addr.path={_escaped(server)}"]
+    for number, disk in enumerate(disks):
+        words += _disk_words(number, disk)
+        words += ["--export", f"type=nbd,id=export{number},node-name=disk{number},name=disk{number},writable=on"]
+    with contextlib.ExitStack() as stack:
+        stack.callback(server.unlink, missing_ok=True)
+        stack.enter_context(_daemon(words, folder))
+        yield server
+
+
+@contextlib.contextmanager
+def _daemon(words: Sequence[str], folder: Path) -> Iterator[None]:
+    """Have a storage daemon run, told by *words*, while the block does; all is written when the block ends well."""
     monitor = folder / "qmp"
     if len(str(monitor).encode()) > _SOCKET_LIMIT:
         raise PragmaError(f"the path {folder} is too long", resolution="choose a shorter temp_directory")
-    for file in files:
-        file.touch(0o600)
+    control = ["--chardev", f"socket,id=monitor,path={_escaped(monitor)}", "--monitor", "chardev=monitor"]
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         listener.bind(str(monitor))
         listener.listen(1)
-        stack.callback(_tidy, files, monitor)
-        process = stack.enter_context(background(_command(disks, files, monitor)))
+        stack.callback(monitor.unlink, missing_ok=True)
+        # it dies with us (run.background): it keeps the disks locked
+        process = stack.enter_context(background(["qemu-storage-daemon", *words, *control]))
         connection = stack.enter_context(_connected(listener, process))
         connection.settimeout(_START_LIMIT)
         connection.recv(4096)  # the monitor's greeting: the main loop runs
-        yield files
+        yield
         _quit(connection, process)
 
 
@@ -73,19 +138,23 @@ def _quit(connection: socket.socket, process: subprocess.Popen[bytes]) -> None:
         ) from error
 
 
-def _command(disks: Mapping[Path, Partition | None], files: Sequence[Path], monitor: Path) -> list[str]:
-    command = ["qemu-storage-daemon"]  # which dies with us (run.background): it keeps the disks locked
+def _disk_words(number: int, disk: Path) -> list[str]:
+    # Nothing is flushed to the medium: a disk that its host's crash has caught half written is made anew.
+    how = f"driver=qcow2,node-name=disk{number},cache.no-flush=on"
+    return ["--blockdev", f"{how},file.driver=file,file.filename={_escaped(disk)}"]
+
+
+def _fuse_words(disks: Mapping[Path, Partition | None], files: Sequence[Path]) -> list[str]:
+    words: list[str] = []
     for number, ((disk, part), file) in enumerate(zip(disks.items(), files, strict=True)):
-        # Nothing is flushed to the medium: a disk that its host's crash has caught half written is made anew.
-        command += [
-            "--blockdev", f"driver=qcow2,node-name=disk{number},cache.no-flush=on,"
-            f"file.driver=file,file.filename={_escaped(disk)}",
+        words += [
+            *_disk_words(number, disk),
             "--blockdev", f"driver=raw,node-name=node{number},file=disk{number}"
             + (f",offset={part.start},size={part.size}" if part else ""),
             "--export", f"type=fuse,id=export{number},node-name=node{number},writable=on,allow-other=off,"
             f"mountpoint={_escaped(file)}",
         ]  # fmt: skip
-    return [*command, "--chardev", f"socket,id=monitor,path={_escaped(monitor)}", "--monitor", "chardev=monitor"]
+    return words
 
 
 def _escaped(path: Path) -> str:
@@ -121,9 +190,8 @@ def unmount(folder: Path) -> None:
         run([*tool, place], check=False)
 
 
-def _tidy(files: Sequence[Path], monitor: Path) -> None:
+def _tidy(files: Sequence[Path]) -> None:
     """Remove what the daemon leaves; one that had to be killed leaves its mounts behind, too."""
-    unmount(monitor.parent)
+    unmount(files[0].parent)
     for file in files:
         file.unlink(missing_ok=True)
-    monitor.unlink(missing_ok=True)

@@ -5,9 +5,10 @@ docs/adr/0005 says why this is safe enough and what it was measured against.
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,7 +35,8 @@ class ExtGuest:
 
     device: a raw disk: the source itself, or an overlay's export. part: where the file system is.
     folder: a private folder on the host for scripts and contents, removed by its owner.
-    before: reads what the disk holds until its first edit, when something else than *device* does so better.
+    before: reads what the disk holds until its first edit, after: makes what reads it from then on, where something
+    else than *device* does so better.
     """
 
     def __init__(
@@ -46,13 +48,15 @@ class ExtGuest:
         *,
         writable: bool = False,
         before: Reader | None = None,
+        after: Callable[[], Reader] | None = None,
     ) -> None:
         self.disk = disk
         self._device = device
         self._part = part
         self._folder = folder
         self._writable = writable
-        self._reader = before or Reader(device, part.start)
+        self._after = after or functools.partial(Reader, device, part.start)
+        self._reader = before or self._after()
         self._tree: Tree | None = None
 
     @property
@@ -128,7 +132,7 @@ class ExtGuest:
     def _look_anew(self) -> None:
         """Read the disk itself from now on, and nothing that was read before."""
         self.close()
-        self._reader = Reader(self._device, self._part.start)
+        self._reader = self._after()
         self._tree = None
 
     def _verify(self, plan: Plan) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import struct
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from pragma_boot.errors import GuestError, PragmaError
-from pragma_boot.files import make_folder, unfinished
+from pragma_boot.files import UNFINISHED, make_folder, unfinished
 from pragma_boot.image.appliance import appliance
 from pragma_boot.image.base import Guest
 from pragma_boot.image.export import available, exports, unmount
@@ -37,11 +38,19 @@ class FileDiskStore:
     accel: asked when a libguestfs appliance starts: ``kvm`` or ``tcg``.
     scratch: a folder for what lives as long as an edit, the nodes' secrets among it; a short path. By default it is
     one in memory: there secrets never reach a medium, and many small files cost nothing.
+    fuse: asked whether FUSE can be used.
     """
 
-    def __init__(self, disks_root: Path, accel: Callable[[], str], scratch: Path | None = None) -> None:
+    def __init__(
+        self,
+        disks_root: Path,
+        accel: Callable[[], str],
+        scratch: Path | None = None,
+        fuse: Callable[[], bool] = available,
+    ) -> None:
         self._root = disks_root.absolute()
         self._accel = accel
+        self._fuse = functools.cache(fuse)
         self._scratch = scratch or default_scratch()
         self._empty: dict[LocalDisk, bytes] = {}
         self._roots: dict[LocalDisk, ExtRoot | Foreign] = {}
@@ -75,12 +84,14 @@ class FileDiskStore:
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(self._scratch_folder())
             guests: dict[NodeName, Guest] = {}
-            devices = stack.enter_context(exports({disk.path: root.part for disk, root in fast}, folder))
-            for (disk, root), device in zip(fast, devices, strict=True):
-                before = self._reader(disk.backing, device, root) if self._is_new(disk) and root.clean else None
-                if not before:
+            devices = self._devices(fast, folder, stack)
+            for (disk, root), (device, after) in zip(fast, devices, strict=True):
+                before = None
+                if not (self._is_new(disk) and root.clean):
                     make_clean(device, disk.backing.path)
-                opened = ExtGuest(disk, device, root.part.alone, folder, writable=True, before=before)
+                elif after is None or disk.backing.format is DiskFormat.RAW:
+                    before = self._reader(disk.backing, device, root)
+                opened = ExtGuest(disk, device, root.part.alone, folder, writable=True, before=before, after=after)
                 guests[disk.node] = stack.enter_context(contextlib.closing(opened))
             alone = any(root.kinds & CLONES_CLASH for _, root in slow)
             foreign = appliance([disk for disk, _ in slow], self._accel, folder, alone=alone, writable=True)
@@ -172,12 +183,37 @@ class FileDiskStore:
                 folder = stack.enter_context(self._scratch_folder())
                 if source.format is DiskFormat.RAW:
                     self._roots[source] = probe(source.path, str(source.path))
-                elif available():
+                else:
                     device = stack.enter_context(self._thrown_away(source, folder))
                     self._roots[source] = probe(device, str(source.path))
-                if not available():
-                    self._roots[source] = Foreign(CLONES_CLASH)  # for all we know
         return self._roots[source]
+
+    def _devices(
+        self, disks: Sequence[tuple[Disk, ExtRoot]], folder: Path, stack: contextlib.ExitStack
+    ) -> list[tuple[Path, Callable[[], Reader] | None]]:
+        """The file systems of *disks* as raw, writable files until *stack* ends; and what reads them better."""
+        if self._fuse():
+            files = stack.enter_context(exports({disk.path: root.part for disk, root in disks}, folder))
+            return [(file, None) for file in files]
+        from pragma_boot.image.copies import Copied, copies, raw_copy  # noqa: PLC0415 - most machines have FUSE
+
+        wanted = []
+        for disk, root in disks:
+            content, start = disk.backing.path, root.part.start
+            if disk.backing.format is not DiskFormat.RAW or not self._is_new(disk):
+                content, start = stack.enter_context(self._room()) / "content", 0
+                raw_copy(disk.path, disk.format, root.part, content)
+            wanted.append(Copied(disk.path, content, start, root.part))
+        return [(reader.device, reader.anew) for reader in stack.enter_context(copies(wanted, folder))]
+
+    def way_to_edit(self) -> str:
+        """How disks are edited on this machine, in words for a person."""
+        if self._fuse():
+            return "nodes' disks are edited through FUSE"
+        return (
+            "nodes' disks are edited on copies of their metadata, as FUSE cannot be used here: as quick with raw ext"
+            " images, slower with qcow2 ones"
+        )
 
     def _is_new(self, disk: Disk) -> bool:
         """Whether nothing was written to a clone yet."""
@@ -197,11 +233,25 @@ class FileDiskStore:
     @contextlib.contextmanager
     def _thrown_away(self, source: LocalDisk, folder: Path, part: Partition | None = None) -> Iterator[Path]:
         """An image, or one partition of it, as a raw, writable file, whose changes are lost after the block."""
+        if not self._fuse():
+            from pragma_boot.image.copies import raw_copy  # noqa: PLC0415 - most machines have FUSE
+
+            with self._room() as room:
+                raw_copy(source.path, source.format, part, room / "disk")
+                yield room / "disk"
+            return
         overlay = folder / "overlay.qcow2"
         overlay.touch(0o600)
         overlay.write_bytes(self._overlay(source))
         with exports({overlay: part}, folder) as (device,):
             yield device
+
+    @contextlib.contextmanager
+    def _room(self) -> Iterator[Path]:
+        """A private folder beside the disks, for what may be as large as they; gone after the block."""
+        make_folder(self._root, 0o711)
+        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=self._root) as name:
+            yield Path(name)
 
     @contextlib.contextmanager
     def _scratch_folder(self) -> Iterator[Path]:
