@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,7 +12,7 @@ from emulators.rocks.emulator.faults import Fault, meet
 from emulators.rocks.emulator.remote import HOST
 from emulators.rocks.emulator.store import FOLDER
 from emulators.rocks.site import RocksSite
-from fakes.cluster_site import FakeDisks, go_on, settings
+from fakes.cluster_site import FakeDisks, Hook, go_on, settings
 from fakes.engine import CLUSTERS, EmptyDisks, leases, plan
 from fakes.repository import MemoryRepository
 from pragma_boot.cluster.site import Site
@@ -149,11 +150,17 @@ def with_settings(bench: RocksBench, **changes: object) -> RocksBench:
 class OverlayDisks(FakeDisks):
     """Disks that are real overlays, so that they can be sent; the guests in them are kept in memory."""
 
+    def __init__(self, root: Path, before_step: Hook) -> None:
+        super().__init__(root, before_step)
+        self.backing = EmptyDisks(root).image
+        self.empty = root / "empty.overlay"
+        if not self.empty.exists():
+            run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", self.backing.path, self.empty])
+
     def clone(self, image: LocalImage, role: Role, cluster: str, node: NodeName) -> Disk:
         made = super().clone(image, role, cluster, node)
-        source = EmptyDisks(self.root).image
-        run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", source.path, made.path])
-        return replace(made, backing=source)
+        shutil.copyfile(self.empty, made.path)
+        return replace(made, backing=self.backing)
 
 
 def rocks_site(

@@ -106,11 +106,16 @@ class Deployment:
         doing = f"start {self.allocation.cluster}"
         frontend, computes = names[0], list(names[1:])
         home = machines[frontend].host
-        failures = self._ship([home] if home in groups else [], groups)
-        failures |= self._launch([frontend], machines, assigned, failures)
+
+        def begin() -> Failures:
+            failures = self._ship([home] if home in groups else [], groups)
+            return failures | self._launch([frontend], machines, assigned, failures)
+
+        # The frontend starts as soon as its disk is there; the others' disks travel meanwhile.
+        failures, shipped = together(begin, lambda: self._ship([host for host in groups if host != home], groups))
         if frontend in failures:
             raise_all(doing, {frontend: failures[frontend]})
-        failures |= self._ship([host for host in groups if host != home], groups)
+        failures |= shipped
         failures |= self._launch(computes, machines, assigned, failures)
         started = [name for name in names if name not in failures]
         failures |= self.power.confirm_running(started)

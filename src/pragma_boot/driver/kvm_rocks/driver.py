@@ -136,8 +136,9 @@ class KvmRocksDriver:
         from pragma_boot.driver.kvm_rocks.deploy import Deployment  # noqa: PLC0415
         from pragma_boot.driver.kvm_rocks.transfer import Shipper  # noqa: PLC0415
 
-        power, shipper = self._power(allocation.cluster, progress), Shipper(self._ssh, self._scratch)
-        Deployment(power, shipper, allocation, self._settings.clusters.diskdir).run(disks)
+        power = self._power(allocation.cluster, progress)
+        with Shipper(self._ssh, self._scratch) as shipper:
+            Deployment(power, shipper, allocation, self._settings.clusters.diskdir).run(disks)
 
     def start(
         self,

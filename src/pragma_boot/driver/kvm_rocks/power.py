@@ -17,7 +17,7 @@ from typing import Any
 from pragma_boot.driver.kvm_rocks.hosts import Hosts
 from pragma_boot.driver.kvm_rocks.names import node_of
 from pragma_boot.driver.kvm_rocks.reading import STOPPED, UNREACHABLE, Assignment, Machine, Reader, VirtualCluster
-from pragma_boot.driver.kvm_rocks.transport import Rocks, RocksError
+from pragma_boot.driver.kvm_rocks.transport import Rocks, RocksError, together
 from pragma_boot.errors import DriverError, PragmaError
 from pragma_boot.model import ClusterName, Progress, ProgressSink
 
@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 
 _ACTIVE = "active"
 _START_LOOKS, _STOP_LOOKS = 5, 15
+
+_VOLUMES = 'for name; do zfs list -H -o name "$name" 2>/dev/null; done; :'
 
 Failures = dict[str, PragmaError]
 """What went wrong, by machine."""
@@ -122,36 +124,44 @@ class Power:
 
 
 def check_disks(ssh: Hosts, machines: Iterable[Machine], assigned: Mapping[str, Assignment]) -> Failures:
-    """What keeps machines from being started: a disk that is not there, in a file or on its NAS."""
+    """What keeps machines from being started: a disk that is not there, in a file or on its NAS.
+
+    Each host and each NAS is asked once, all at the same time.
+    """
+    files: dict[str, list[Machine]] = {}
+    volumes: dict[str, list[Machine]] = {}
     failures: Failures = {}
-    by_host: dict[str, list[Machine]] = {}
     for machine in machines:
         if machine.name in assigned:
-            failures |= _check_volume(ssh, machine.name, assigned[machine.name])
+            volumes.setdefault(assigned[machine.name].nas, []).append(machine)
         elif machine.file:
-            by_host.setdefault(machine.host, []).append(machine)
+            files.setdefault(machine.host, []).append(machine)
         else:
             failures[machine.name] = _no_disk(machine.name, machine.host)
-    for host, mine in by_host.items():
-        try:
-            sizes = ssh.sizes(host, [machine.file or "" for machine in mine])
-        except DriverError as error:
-            failures |= {machine.name: error for machine in mine}
-        else:
-            failures |= {
-                machine.name: _no_disk(machine.name, host)
-                for machine, size in zip(mine, sizes, strict=True)
-                if not size
-            }
+    looks = [functools.partial(_check_files, ssh, host, mine) for host, mine in files.items()]
+    looks += [functools.partial(_check_volumes, ssh, nas, mine, assigned) for nas, mine in volumes.items()]
+    for found in together(*looks):
+        failures |= found
     return failures
 
 
-def _check_volume(ssh: Hosts, machine: str, place: Assignment) -> Failures:
+def _check_files(ssh: Hosts, host: str, machines: Sequence[Machine]) -> Failures:
     try:
-        ssh.run(place.nas, 'zfs list -H -o name "$1"', f"{place.pool}/{machine}-vol")
-    except DriverError:
-        return {machine: _no_disk(machine, place.nas)}
-    return {}
+        sizes = ssh.sizes(host, [machine.file or "" for machine in machines])
+    except DriverError as error:
+        return {machine.name: error for machine in machines}
+    return {
+        machine.name: _no_disk(machine.name, host) for machine, size in zip(machines, sizes, strict=True) if not size
+    }
+
+
+def _check_volumes(ssh: Hosts, nas: str, machines: Sequence[Machine], assigned: Mapping[str, Assignment]) -> Failures:
+    names = {machine.name: f"{assigned[machine.name].pool}/{machine.name}-vol" for machine in machines}
+    try:
+        there = set(ssh.run(nas, _VOLUMES, *names.values()).split())
+    except DriverError as error:
+        return dict.fromkeys(names, error)
+    return {name: _no_disk(name, nas) for name, volume in names.items() if volume not in there}
 
 
 def running(cluster: VirtualCluster) -> list[str]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from pragma_boot.driver.kvm_rocks.extents import (
     BLOCK,
@@ -63,12 +65,24 @@ class Parcel:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
 class Shipper:
-    """Sends disks. scratch: a folder for raw copies of images that are not raw."""
+    """Sends disks, for as long as its block runs: an image that is not raw is made so once, for all hosts.
 
-    ssh: Hosts
-    scratch: Path
+    scratch: a folder for raw copies of images that are not raw. Safe to use from several threads at once.
+    """
+
+    def __init__(self, ssh: Hosts, scratch: Path) -> None:
+        self._ssh = ssh
+        self._scratch = scratch
+        self._copies = contextlib.ExitStack()
+        self._raws: dict[LocalDisk, Path] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._copies.close()
 
     def send(self, host: str, parcels: Sequence[Parcel]) -> dict[NodeName, PragmaError]:
         """Have the disks of all *parcels* on *host*; what failed, by node. A failed node has no file there."""
@@ -88,15 +102,19 @@ class Shipper:
         return failures
 
     def _send(self, host: str, parcels: Sequence[Parcel], changes: Mapping[NodeName, Sequence[Extent]]) -> None:
-        with contextlib.ExitStack() as stack:
-            sources = dict.fromkeys(parcel.disk.backing for parcel in parcels)
-            raws = {source: stack.enter_context(as_raw(source, self.scratch)) for source in sources}
-            self.ssh.send(host, _RECEIVE, [parcel.path for parcel in parcels], _stream(parcels, raws, changes))
-        sizes = self.ssh.sizes(host, [parcel.path for parcel in parcels])
+        raws = {source: self._raw(source) for source in dict.fromkeys(parcel.disk.backing for parcel in parcels)}
+        self._ssh.send(host, _RECEIVE, [parcel.path for parcel in parcels], _stream(parcels, raws, changes))
+        sizes = self._ssh.sizes(host, [parcel.path for parcel in parcels])
         wrong = [parcel.path for parcel, size in zip(parcels, sizes, strict=True) if size != parcel.disk.backing.size]
         if wrong:
             raise DriverError(f"{host} does not have {wrong[0]} whole", resolution="see that its disk is sound; repeat")
         _log.debug("%s has %s", host, ", ".join(parcel.path for parcel in parcels))
+
+    def _raw(self, source: LocalDisk) -> Path:
+        with self._lock:
+            if source not in self._raws:
+                self._raws[source] = self._copies.enter_context(as_raw(source, self._scratch))
+            return self._raws[source]
 
 
 def _stream(

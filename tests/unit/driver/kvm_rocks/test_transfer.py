@@ -54,7 +54,8 @@ def test_what_arrives_is_what_was_prepared(bench: RocksBench, tmp_path: Path, di
     ]
     folder = bench.site.folder / "hosts" / HOST / "state/with blank"
     parcels = [Parcel(disk, str(folder / f"{disk.node}.vda")) for disk in disks]
-    assert Shipper(bench.ssh, bench.scratch).send(HOST, parcels) == {}
+    with Shipper(bench.ssh, bench.scratch) as shipper:
+        assert shipper.send(HOST, parcels) == {}
     for disk, parcel in zip(disks, parcels, strict=True):
         assert Path(parcel.path).read_bytes() == content(disk)
         assert Path(parcel.path).stat().st_mode & 0o777 == 0o600
@@ -69,9 +70,8 @@ def test_a_disk_that_cannot_be_read_does_not_stop_the_others(bench: RocksBench, 
     good, bad = overlay(tmp_path, "vc", source), overlay(tmp_path, "compute-0", source)
     bad.path.unlink()
     folder = bench.site.folder / "hosts" / HOST / "state"
-    failures = Shipper(bench.ssh, bench.scratch).send(
-        HOST, [Parcel(disk, str(folder / f"{disk.node}.vda")) for disk in (bad, good)]
-    )
+    with Shipper(bench.ssh, bench.scratch) as shipper:
+        failures = shipper.send(HOST, [Parcel(disk, str(folder / f"{disk.node}.vda")) for disk in (bad, good)])
     assert list(failures) == ["compute-0"]
     assert (folder / "vc.vda").exists()
     assert not (folder / "compute-0.vda").exists()
@@ -82,8 +82,19 @@ def test_a_leftover_is_replaced(bench: RocksBench, tmp_path: Path) -> None:
     target = bench.site.folder / "hosts" / HOST / "state/vc.vda"
     target.write_bytes(b"old" * SIZE)
     disk = overlay(tmp_path, "vc", source)
-    assert Shipper(bench.ssh, bench.scratch).send(HOST, [Parcel(disk, str(target))]) == {}
+    with Shipper(bench.ssh, bench.scratch) as shipper:
+        assert shipper.send(HOST, [Parcel(disk, str(target))]) == {}
     assert target.read_bytes() == content(disk)
+
+
+def test_an_image_is_made_raw_once_for_all_hosts(bench: RocksBench, tmp_path: Path) -> None:
+    source = image(tmp_path, DiskFormat.QCOW2)
+    with Shipper(bench.ssh, bench.scratch) as shipper:
+        for host in (HOST, "vm-container-0-1"):
+            target = bench.site.folder / "hosts" / host / "state/vc.vda"
+            assert shipper.send(host, [Parcel(overlay(tmp_path, host, source), str(target))]) == {}
+            assert len(list(bench.scratch.iterdir())) == 1
+    assert list(bench.scratch.iterdir()) == []
 
 
 def test_a_stream_that_ends_early_leaves_nothing(bench: RocksBench, tmp_path: Path) -> None:
