@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 
 _SHORT = (533, 535)
 _MASKED = 530
+_ADDRESS = "the address"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Allocator:
             addresses = network.private_addresses(self.plan, nets.private)
             made = self._make(nets, addresses)
         frontend = made[str(self.plan.frontend.name)]
-        address = made.get("")
+        address = made.get(_ADDRESS)
         assert isinstance(frontend, Machine)
         way = self._way(nets.public, frontend, address if isinstance(address, Address) else None)
         self._tag(made, way)
@@ -72,21 +73,24 @@ class Allocator:
             public = network.public(cloud)
             cloud.journal.note(self.plan.cluster, public=public.id)
             if public.kind == "Isolated":
-                cloud.crew.one(outside.source_nat(cloud, public))
+                tasks: dict[str, Callable[[], Task[None]]] = {
+                    "its address": partial(outside.source_nat, cloud, public),
+                    "its tags and rules": partial(network.open_public, cloud, public),
+                }
+                cloud.crew.run(tasks).raise_first(f"set up the network {public.name}")
         return _Nets(network.private(cloud, self.plan, public), public)
 
     # ------------------------------------------------------------------------------------------------------- machines
 
     def _make(self, nets: _Nets, addresses: list[IPv4Interface]) -> dict[str, Any]:
-        """All that can be made side by side: machines by node, the address under the empty name."""
+        """All that can be made side by side: machines by node, and the address."""
         cloud, plan = self.cloud, self.plan
         there = {each.name: each for each in reading.machines(cloud.client, networkid=nets.private.id)}
         templates = cloud.templates()
         group = cloud.crew.one(self._group())
         tasks: dict[str, Callable[[], Task[Any]]] = {
-            "": partial(outside.address, cloud, plan.cluster, nets.public),
-            "the private network": partial(self._settle_private, nets.private),
-            "the public network": partial(network.open_public, cloud, nets.public),
+            _ADDRESS: partial(self._address, nets),
+            "the private network": partial(self._tag_private, nets.private),
         }
         for node, address in zip(plan.nodes, addresses, strict=True):
             found = there.get(names.host_name(plan.cluster, node.name))
@@ -192,13 +196,17 @@ class Allocator:
 
     # -------------------------------------------------------------------------------------------------- ways and tags
 
-    def _settle_private(self, net: Net) -> Task[None]:
-        """Tag it, and have it hold its own address now: a shortage is to show before anything runs."""
-        cloud = self.cloud
+    def _tag_private(self, net: Net) -> Task[None]:
         if names.OWNER not in net.tags:
-            marks = names.marks(self.plan.cluster, cloud.owner, names.PRIVATE_NET, pragma_image=str(self.plan.image))
-            yield from cloud.tag("Network", [net.id], marks)
-        yield from outside.source_nat(cloud, net)
+            marks = names.marks(
+                self.plan.cluster, self.cloud.owner, names.PRIVATE_NET, pragma_image=str(self.plan.image)
+            )
+            yield from self.cloud.tag("Network", [net.id], marks)
+
+    def _address(self, nets: _Nets) -> Task[Address | None]:
+        """What the private network needs first: it cannot start without, and a shortage is to show before that."""
+        yield from outside.source_nat(self.cloud, nets.private)
+        return (yield from outside.address(self.cloud, self.plan.cluster, nets.public))
 
     def _way(self, public: Net, frontend: Machine, address: Address | None) -> Outside:
         cloud = self.cloud

@@ -120,7 +120,8 @@ def is_ours(cloud: Cloud, net: Net) -> bool:
 def open_public(cloud: Cloud, net: Net) -> Task[None]:
     """Tag a public network of ours, and let nodes reach out through it where nothing may by default.
 
-    A rule *allows* there; where everything may reach out by default it would block (cloudstack.md b.18).
+    To be called with `Cloud.alone`. A rule *allows* there; where everything may reach out by default it would block
+    (cloudstack.md b.18).
     """
     if net.kind != "Isolated":
         return

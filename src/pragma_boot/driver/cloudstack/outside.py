@@ -62,7 +62,7 @@ def address(cloud: Cloud, cluster: ClusterName, net: Net) -> Task[Address | None
 def source_nat(cloud: Cloud, net: Net) -> Task[None]:
     """Have the network hold its own address before anybody asks for one, and so that a shortage shows now.
 
-    To be called with `Cloud.alone`. Raises CapacityError.
+    To be called with `Cloud.alone` where others use the network. Raises CapacityError.
     """
     if "SourceNat" not in cloud.offering.services or _source_nat(cloud, net):
         return
