@@ -287,7 +287,9 @@ class bench_with_full_disk:  # noqa: N801 - reads as a word
         self.program.unlink()
 
 
-def test_a_cluster_on_a_shared_vlan_is_not_removed(bench: RocksBench) -> None:
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_cluster_on_a_shared_vlan_is_not_removed(make: Make, version: str) -> None:
+    bench = make(version)
     bench.boot("vc", 1)
     vlan = leases(plan("vc")).vlan
     bench.site.call("add cluster", "198.51.100.77", "1", "fe-name=theirs", "cluster-naming=true", f"vlan={vlan}")

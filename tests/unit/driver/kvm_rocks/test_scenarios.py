@@ -8,6 +8,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,6 @@ from fakes.rocks import VERSIONS, QuickRocks, RocksBench, rocks_site
 from pragma_boot.cluster.boot import BootRequest, boot
 from pragma_boot.cluster.stop import clean, shutdown, start
 from pragma_boot.cluster.view import clusters
-from pragma_boot.driver.kvm_rocks.note import Notes
 from pragma_boot.errors import CapacityError, PragmaError
 from pragma_boot.model import ClusterName, ImageName
 from pragma_boot.run import Completed
@@ -32,9 +32,36 @@ STEPS = (
 """Of `add cluster` with two computes."""
 
 
-@pytest.fixture
-def emulated(tmp_path: Path) -> RocksSite:
-    return RocksSite.create(tmp_path / "site")
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_cluster_of_one_machine_is_the_only_one_of_its_site(tmp_path: Path, version: str) -> None:
+    emulated = RocksSite.create(tmp_path / "site", version, containers=1)
+    before, site = emulated.inventory(), rocks_site(tmp_path / "here", emulated)
+    view = boot(site, replace(REQUEST, cpus=0))
+    assert [(node.name, node.state) for node in view.nodes] == [("vc", "active")]
+    shutdown(site, VC)
+    start(site, VC, wait=0)
+    assert [view.state for view in clusters(site)] == ["active"]
+    shutdown(site, VC)
+    clean(site, VC)
+    assert (clusters(site), emulated.inventory()) == ((), before)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_clusters_whose_names_begin_alike_do_not_touch_each_other(tmp_path: Path, version: str) -> None:
+    emulated = RocksSite.create(tmp_path / "site", version)
+    site = rocks_site(tmp_path / "here", emulated)
+    boot(site, REQUEST)
+    alone = emulated.inventory()
+    boot(site, replace(REQUEST, name=ClusterName("vc-2")))  # with vm-vc-2-0 beside what could be vm-vc-2
+    assert [(view.name, len(view.nodes), view.state) for view in clusters(site)] == [
+        ("vc", 3, "active"),
+        ("vc-2", 3, "active"),
+    ]
+    shutdown(site, ClusterName("vc-2"))
+    assert {view.name: view.state for view in clusters(site)} == {"vc": "active", "vc-2": "shutdown"}
+    clean(site, ClusterName("vc-2"))
+    assert [(view.name, len(view.nodes), view.state) for view in clusters(site)] == [("vc", 3, "active")]
+    assert emulated.inventory() == alone
 
 
 class Counting(QuickRocks):
@@ -55,16 +82,17 @@ class Counting(QuickRocks):
         return (self.act() if mine else None) or done
 
 
-def calls_of_a_boot(folder: Path) -> list[str]:
-    site = RocksSite.create(folder / "count")
+def calls_of_a_boot(folder: Path, version: str) -> list[str]:
+    site = RocksSite.create(folder / "count", version)
     rocks = Counting(site)
     boot(rocks_site(folder / "counted", site, rocks), REQUEST)
     return rocks.made
 
 
+@pytest.mark.parametrize("containers", [1, 3], ids=["one container", "three"])
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_cluster_boots_lists_stops_starts_and_goes(tmp_path: Path, version: str) -> None:
-    emulated = RocksSite.create(tmp_path / "site", version)
+def test_a_cluster_boots_lists_stops_starts_and_goes(tmp_path: Path, version: str, containers: int) -> None:
+    emulated = RocksSite.create(tmp_path / "site", version, containers=containers)
     before = emulated.inventory()
     site = rocks_site(tmp_path / "here", emulated)
     view = boot(site, REQUEST)
@@ -83,56 +111,13 @@ def test_a_cluster_boots_lists_stops_starts_and_goes(tmp_path: Path, version: st
     assert (emulated.state().blanks, emulated.state().installed) == ([], [])
 
 
-def failing(site: RocksSite, number: int) -> list[str]:
-    """Let the call of that number fail; what is left of a boot on which that happens."""
-    before = site.inventory()
-    rocks = Counting(site, number, lambda: Completed(1, b"Error: injected\n{host}\n", b""))
-    mine = rocks_site(site.folder.parent / f"at-{number}", site, rocks)
-    try:
-        boot(mine, REQUEST)
-    except PragmaError as error:
-        assert error.resolution, error.message
-    else:  # the last look at a cluster that stands
-        shutdown(mine, VC)
-        clean(mine, VC)
-    return [*(line for line in site.inventory() if line not in before), *(view.name for view in clusters(mine))]
-
-
-def test_every_call_of_a_boot_may_fail_and_nothing_is_left(tmp_path: Path, emulated: RocksSite) -> None:
-    count = len(calls_of_a_boot(tmp_path))
-    assert count > 20
-    assert {number: left for number in range(count) if (left := failing(emulated, number))} == {}
-
-
-@pytest.mark.parametrize("effect", [
-    {"rc": 1, "stdout": "Error: late\n{host}\n", "when": "after"}, {"rc": 1, "stderr": "Traceback (most\nLate: no\n"},
-    {"lie_ok": True}, {"db_down": True}, {"libvirt_down": ["vm-container-0-0", "fiji"]}, {"noise": "libvirt: x\n"},
-    {"stray": "vm-container-0-2: down\n"}, {"shuffle_rows": 7}, {"empty": True},
-], ids="-".join)  # fmt: skip
-@pytest.mark.parametrize("words", ["(add cluster|set host)", "list", "start host vm"])
-def test_every_kind_of_fault_leaves_nothing_or_an_exact_report(
-    tmp_path: Path, emulated: RocksSite, words: str, effect: dict[str, object]
-) -> None:
-    before = emulated.inventory()
-    site = rocks_site(tmp_path / "here", emulated)
-    emulated.faults({"match": f"^{words}", **effect, "times": 2})
-    try:
-        boot(site, REQUEST)
-    except PragmaError as error:
-        assert error.resolution
-    emulated.faults()
-    for view in clusters(site):
-        shutdown(site, ClusterName(view.name))
-        clean(site, ClusterName(view.name))
-    assert emulated.inventory() == before
-    assert list(Notes(site.settings.site.state).clusters()) == []
-
-
 @pytest.mark.parametrize(("step", "effect"), list(zip(STEPS, itertools.cycle(["abort_at", "crash_at"]), strict=False)))
+@pytest.mark.parametrize("version", VERSIONS)
 def test_a_half_done_add_cluster_is_removed_with_its_vlan_rows(
-    tmp_path: Path, emulated: RocksSite, step: str, effect: str
+    tmp_path: Path, version: str, step: str, effect: str
 ) -> None:
-    emulated.run("add", "host", "interface", "vm-container-0-2", "vlan77", "vlan=77")  # somebody's, and stale
+    emulated = RocksSite.create(tmp_path / "site", version)
+    emulated.call("add", "host", "interface", "vm-container-0-2", "vlan77", "vlan=77")  # somebody's, and stale
     before = emulated.inventory()
     site = rocks_site(tmp_path / "here", emulated)
     emulated.faults({"match": "^add cluster", effect: step})
@@ -147,8 +132,10 @@ def _killed(site: RocksSite, folder: Path, number: int, after: bool) -> None:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_killed_at_any_call_it_is_cleaned_and_hinders_nobody(tmp_path: Path, emulated: RocksSite, after: bool) -> None:
-    words = calls_of_a_boot(tmp_path)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_killed_at_any_call_it_is_cleaned_and_hinders_nobody(tmp_path: Path, version: str, after: bool) -> None:
+    emulated = RocksSite.create(tmp_path / "site", version)
+    words = calls_of_a_boot(tmp_path, version)
     before = emulated.inventory()
     fork = multiprocessing.get_context("fork")
     left = {}
@@ -176,7 +163,9 @@ def _one_of_many(site: RocksSite, folder: Path, number: int, answers: multiproce
         answers.put(error.message)
 
 
-def test_eight_boots_at_once_on_four_addresses(tmp_path: Path, emulated: RocksSite) -> None:
+@pytest.mark.parametrize("version", VERSIONS)
+def test_eight_boots_at_once_on_four_addresses(tmp_path: Path, version: str) -> None:
+    emulated = RocksSite.create(tmp_path / "site", version)
     fork = multiprocessing.get_context("fork")
     answers: multiprocessing.Queue[str] = fork.Queue()
     folder = tmp_path / "here"
