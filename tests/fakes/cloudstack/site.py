@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .clock import EPOCH
@@ -68,12 +69,13 @@ def default_site(
     first_ip: str = "203.0.113.10",
     limits: dict[str, int] | None = None,
     storage: int = 1000,
+    templates: Sequence[str] = (),
 ) -> State:
     """zone1 (Advanced) and zone2, three accounts, offerings of every kind, templates of every trouble.
 
     host_memory: MB. limits: of the accounts that are not admin's, beside the server's defaults. storage: GiB.
     Templates ready in zone1: ``frontend`` and ``compute`` (community), ``featured``, ``twice`` (two of that name), not
-    ready: ``slow``; only in zone2: ``elsewhere``.
+    ready: ``slow``; only in zone2: ``elsewhere``. templates: further ones, community and ready in zone1.
     """
     ids, state = _Ids(), State()
     domain = ids()
@@ -85,7 +87,7 @@ def default_site(
     other = Zone(ids(), "zone2", vlans=list(range(2001, 2011)))
     state.zones = {one.id: one for one in (zone, other)}
     _offerings(state, ids)
-    _templates(state, ids, zone, other)
+    _templates(state, ids, zone, other, templates)
     for number in range(hosts):
         host = Host(ids(), f"host{number + 1}", zone.id, host_cpus, host_memory)
         state.hosts[host.id] = host
@@ -128,7 +130,7 @@ def _offerings(state: State, ids: _Ids) -> None:
         state.service_offerings[size.id] = size
 
 
-def _templates(state: State, ids: _Ids, zone: Zone, other: Zone) -> None:
+def _templates(state: State, ids: _Ids, zone: Zone, other: Zone, more: Sequence[str]) -> None:
     admin = next(one.id for one in state.accounts.values() if one.admin)
     linux = ids()
     state.ostypes = {linux: "Other Linux (64-bit)", ids(): "Debian GNU/Linux 12 (64-bit)"}
@@ -147,6 +149,8 @@ def _templates(state: State, ids: _Ids, zone: Zone, other: Zone) -> None:
     add("twice", {zone.id: 0.0}, age=7200)
     add("twice", {zone.id: 0.0}, age=60)
     add("elsewhere", {other.id: 0.0})
+    for name in more:
+        add(name, {zone.id: 0.0})
 
 
 def _foreign(state: State, ids: _Ids, zone: Zone) -> None:

@@ -35,6 +35,9 @@ from .model import Machine, Network, Nic, Template
 from .router import Forwarder, Guest, UserDataServer
 
 
+_OVERLAY = ".overlay.qcow2"
+
+
 def network_xml(name: str, network: Network) -> str:
     """A wire with a DHCP server that offers itself as the router; addresses are added with the machines."""
     subnet = ipaddress.IPv4Network(network.cidr)
@@ -86,12 +89,15 @@ class LibvirtHypervisor:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _overlay(self, machine: Machine) -> Path:
+        return self._folder / f"{machine.id}{_OVERLAY}"
+
     def console(self, machine: Machine) -> Path:
         """The log of its serial console."""
         return self._folder / f"{machine.id}.log"
 
     def close(self) -> None:
-        """Everything with the prefix goes, disks too."""
+        """Everything with the prefix goes, and the machines' disks; consoles stay to be read."""
         self._forwarder.close()
         for domain in self._connection.listAllDomains():
             if domain.name().startswith(f"{self._prefix}-"):
@@ -105,7 +111,7 @@ class LibvirtHypervisor:
                 with suppress(self._libvirt.libvirtError):
                     network.destroy()
         self._connection.close()
-        for path in self._folder.glob("*.qcow2"):
+        for path in self._folder.glob(f"*{_OVERLAY}"):
             path.unlink()
 
     # --- networks --------------------------------------------------------------------------------
@@ -158,7 +164,7 @@ class LibvirtHypervisor:
             raise HypervisorError(f"there is no disk for the template {template.name}")
         base = self._disks[template.name]
         form = DiskFormat.QCOW2 if base.suffix == ".qcow2" else DiskFormat.RAW
-        path = self._folder / f"{machine.id}.qcow2"
+        path = self._overlay(machine)
         if not path.exists():
             run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", str(form), "-b", base, path])
         source = LocalDisk(base, form, base.stat().st_size)
@@ -201,7 +207,7 @@ class LibvirtHypervisor:
             server = self.routers.get(nic.networkid)
             if server is not None:
                 server.guests.pop(nic.ip or "", None)
-        (self._folder / f"{machine.id}.qcow2").unlink(missing_ok=True)
+        (self._overlay(machine)).unlink(missing_ok=True)
 
     def userdata(self, machine: Machine) -> None:
         for nic in machine.nics:

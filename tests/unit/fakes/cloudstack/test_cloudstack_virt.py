@@ -84,7 +84,7 @@ def test_a_machines_whole_life(scene: Scene, real: LibvirtHypervisor, port: int,
     assert _get("127.9.1.1", port, "127.9.1.254", "/latest/user-data")[0] == 404
     scene.user.ok("updateVirtualMachine", id=made["id"], userdata="QUJD")
     assert _get("127.9.1.1", port, ips["private"], "/latest/user-data") == (200, b"ABC")
-    overlay = tmp_path / f"{made['id']}.qcow2"
+    overlay = tmp_path / f"{made['id']}.overlay.qcow2"
     assert "backing file: " in run(["qemu-img", "info", overlay]).text
     scene.user.done("stopVirtualMachine", id=made["id"])
     assert _names()[0] == []
@@ -129,12 +129,13 @@ def test_what_cannot_start_fails_its_job(scene: Scene) -> None:
 
 
 def test_everything_goes_at_the_end(tmp_path: Path, base: Path, port: int) -> None:
+    (tmp_path / "mine.qcow2").touch()
     with LibvirtHypervisor("cs", tmp_path, {"frontend": base}, uri=URI, kind="tcg", port=port) as real:
         scene = Scene(Cloud(config=Config(allow_public_cidrs=True), hypervisor=real))
         scene.machine("vc1", scene.network("private", "127.9.1.1"), startvm=True)
         assert [len(some) for some in _names()] == [1, 1]
     assert _names() == ([], [])
-    assert list(tmp_path.glob("*.qcow2")) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.qcow2", "tiny.img"]
 
 
 def test_user_data_is_absent_until_it_is_there() -> None:
