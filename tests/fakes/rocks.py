@@ -98,12 +98,12 @@ class RocksBench:
         self.scratch.mkdir()
         self.settings = rocks_settings(self.site, clusters)
         self.rocks: Rocks = QuickRocks(self.site)
-        self.ssh = Hosts(self.settings.ssh)
+        self.ssh: Hosts = QuickHosts(self.site)
 
     @property
     def driver(self) -> KvmRocksDriver:
         """As the next command would have it."""
-        return KvmRocksDriver(self.settings, self.state, self.scratch, PAUSE, self.rocks)
+        return KvmRocksDriver(self.settings, self.state, self.scratch, PAUSE, self.rocks, ssh=self.ssh)
 
     def allocate(self, cluster: str, computes: int = 1, number: int = 0, **more: int) -> Allocation:
         wanted = plan(cluster, computes, **more)

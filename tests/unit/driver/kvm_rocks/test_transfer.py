@@ -10,11 +10,19 @@ import pytest
 from fakes.disks import MIB, sh
 from fakes.rocks import RocksBench
 from pragma_boot.driver.kvm_rocks.extents import BLOCK, overlay_extents, raw_extents
+from pragma_boot.driver.kvm_rocks.hosts import Hosts
 from pragma_boot.driver.kvm_rocks.transfer import Parcel, Shipper
 from pragma_boot.model import Disk, DiskFormat, LocalDisk, NodeName
 
+pytestmark = pytest.mark.usefixtures("rooted")
 HOST = "vm-container-0-0"
 SIZE = 8 * MIB + 5 * 512  # the last block is not whole
+
+
+@pytest.fixture
+def rooted(bench: RocksBench) -> None:
+    """Every host has a root folder of its own."""
+    bench.ssh = Hosts(bench.settings.ssh)
 
 
 def image(folder: Path, disk_format: DiskFormat = DiskFormat.RAW) -> LocalDisk:
