@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +43,7 @@ class FakeSite:
         self.requests: list[BootRequest] = []
         self.waits: list[float | None] = []
         self.built: list[tuple[object, ...]] = []
+        self.published: list[tuple[object, ...]] = []
 
     def add(self, view: ClusterView) -> ClusterView:
         """Have a cluster."""
@@ -113,6 +115,14 @@ class FakeSite:
         ]
         return Catalog(tuple(entries), self.warnings, self.notes)
 
+    def publish(
+        self, name: ImageName, urls: Mapping[Role, str], checksum: str, progress: ProgressSink
+    ) -> tuple[str, ...]:
+        self._fail()
+        self.published.append((name, dict(urls), checksum))
+        progress(Progress("download", name, "50% Downloaded"))
+        return (f"{name}-template",)
+
     def sync(self, *, dry_run: bool, prune: bool, progress: ProgressSink) -> SyncReport:
         if not dry_run:
             self._fail()
@@ -120,6 +130,9 @@ class FakeSite:
 
     def check(self) -> tuple[Fault, ...]:
         return self.faults
+
+    def facts(self) -> tuple[str, ...]:
+        return ("nodes' disks are remembered",)
 
     def init(self, folder: Path | None, *, user: bool | None, remove: bool, force: bool) -> tuple[str, ...]:
         self._fail()

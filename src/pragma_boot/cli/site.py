@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pragma_boot.errors import Fault
-from pragma_boot.model import Catalog, ClusterName, ImageName, ProgressSink
+from pragma_boot.model import Catalog, ClusterName, ImageName, ProgressSink, Role
 
 if TYPE_CHECKING:
     from pragma_boot.cluster.boot import BootRequest, Preview
@@ -58,13 +59,21 @@ class SiteAccess(Protocol):
         """See driver.base.Driver.console_log."""
 
     def catalog(self) -> Catalog:
-        """See repository.base.Repository.catalog."""
+        """See cluster.offer.offered."""
+
+    def publish(
+        self, name: ImageName, urls: Mapping[Role, str], checksum: str, progress: ProgressSink
+    ) -> tuple[str, ...]:
+        """See cluster.offer.publish."""
 
     def sync(self, *, dry_run: bool, prune: bool, progress: ProgressSink) -> SyncReport:
         """See cluster.sync.sync."""
 
     def check(self) -> tuple[Fault, ...]:
         """Everything that is wrong with the site, the configuration's faults included; never raises ConfigError."""
+
+    def facts(self) -> tuple[str, ...]:
+        """See cluster.check.facts; empty while the configuration has faults."""
 
     def init(self, folder: Path | None, *, user: bool | None, remove: bool, force: bool) -> tuple[str, ...]:
         """See cluster.init.init_site."""
@@ -150,7 +159,16 @@ class ConfiguredSite:
         return self.site.driver.console_log(name, NodeName(node))
 
     def catalog(self) -> Catalog:
-        return self.site.repository.catalog()
+        from pragma_boot.cluster.offer import offered  # noqa: PLC0415
+
+        return offered(self.site)
+
+    def publish(
+        self, name: ImageName, urls: Mapping[Role, str], checksum: str, progress: ProgressSink
+    ) -> tuple[str, ...]:
+        from pragma_boot.cluster.offer import publish  # noqa: PLC0415
+
+        return publish(self.site, name, urls, checksum, progress)
 
     def sync(self, *, dry_run: bool, prune: bool, progress: ProgressSink) -> SyncReport:
         from pragma_boot.cluster.sync import sync  # noqa: PLC0415
@@ -166,6 +184,15 @@ class ConfiguredSite:
         except ConfigError as error:
             return error.faults or (Fault("configuration", error.message, error.resolution or ""),)
         return check_site(settings)
+
+    def facts(self) -> tuple[str, ...]:
+        from pragma_boot.cluster.check import facts  # noqa: PLC0415
+        from pragma_boot.errors import PragmaError  # noqa: PLC0415
+
+        try:
+            return facts(self.settings)
+        except PragmaError:
+            return ()  # `check` tells of it
 
     def init(self, folder: Path | None, *, user: bool | None, remove: bool, force: bool) -> tuple[str, ...]:
         from pragma_boot.cluster.init import init_site  # noqa: PLC0415

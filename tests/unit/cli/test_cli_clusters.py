@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fakes.cli import Pragma
 from fakes.site import FakeSite, cluster_view
-from pragma_boot.errors import ClusterBusyError, Fault
+from pragma_boot.errors import ClusterBusyError, Fault, PendingError
 from pragma_boot.model import ImageName
 from pragma_boot.repository.base import ImageOutcome
 
@@ -74,7 +74,7 @@ def test_a_second_sync_does_nothing_and_succeeds(pragma: Pragma, site: FakeSite)
 def test_check_site_lists_every_fault_with_its_mend(pragma: Pragma, site: FakeSite) -> None:
     site.faults = (Fault("libvirt", "is not running", "start libvirtd"), Fault("disks", "are small"))
     done = pragma("check", "site")
-    assert (done.status, done.err) == (1, "")
+    assert (done.status, done.err) == (1, "pragma: note: nodes' disks are remembered\n")
     assert done.out == "libvirt: is not running\n    mend: start libvirtd\ndisks: are small\n"
 
 
@@ -100,3 +100,19 @@ def test_an_unknown_flavour_is_a_usage_error(pragma: Pragma) -> None:
     done = pragma("image", "build", "x", "flavour=dmeo")
     assert done.status == 2
     assert "did you mean 'demo'?" in done.err
+
+
+def test_image_publish_passes_its_parameters_on(pragma: Pragma, site: FakeSite) -> None:
+    url = "https://images.example.org/demo.qcow2?version=2"
+    done = pragma("image", "publish", "demo", f"url={url}", "checksum=abc")
+    assert done.status == 0
+    assert "image demo is ready in the cloud: demo-template" in done.out
+    assert site.published == [("demo", {"frontend": url, "compute": ""}, "abc")]
+
+
+def test_what_goes_only_later_has_a_status_of_its_own(pragma: Pragma, site: FakeSite) -> None:
+    site.add(cluster_view("lab", state="shutdown"))
+    site.fails = PendingError("network x of lab stays until tomorrow", resolution="after that: pragma clean lab")
+    done = pragma("clean", "lab")
+    assert done.status == 3
+    assert "after that: pragma clean lab" in done.err

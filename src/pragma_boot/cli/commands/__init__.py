@@ -14,7 +14,7 @@ COMMANDS: Mapping[str, str | Mapping[str, str]] = {
     "clean": "clean",
     "sync": {"repository": "sync_repository"},
     "repository": {"index": "repository_index"},
-    "image": {"build": "image_build", "agent": "image_agent"},
+    "image": {"build": "image_build", "agent": "image_agent", "publish": "image_publish"},
     "serve": {"exchange": "serve_exchange"},
     "exchange": {"token": "exchange_token", "list": "exchange_list", "remove": "exchange_remove"},
     "init": "init",

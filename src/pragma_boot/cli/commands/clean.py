@@ -23,6 +23,9 @@ COMMAND = Command(
         ("pragma clean demo", "after 'pragma shutdown demo'"),
         ("pragma clean demo logfile=clean.log loglevel=DEBUG", "with a log of every step"),
     ),
-    notes=("Exit status 0 also when the cluster was cleaned before; 1 while its nodes run.",),
+    notes=(
+        "Exit status 0 also when the cluster was cleaned before; 1 while its nodes run; 3 when a cloud removes the rest"
+        " by itself later: `clean` after that finishes it.",
+    ),
     keeps_log=True,
 )

@@ -21,6 +21,9 @@ from pragma_boot.model import ClusterName
 
 _log = logging.getLogger(__name__)
 
+_WITH_OWN = ("self", "selfexecutable", "executable", "all")
+"""Filters of templates that let the account's own pass, where `pragma image publish` puts images."""
+
 _TAGGED_AT_ONCE = 50
 """Objects in one createTags: their ids are in one parameter."""
 
@@ -109,14 +112,18 @@ class Cloud:
         return tuple(size for size in found if not wanted or size.name in wanted)
 
     def templates(self) -> dict[str, dict[str, Any]]:
-        """The newest template of each name that is ready in the zone."""
+        """The newest template of each name that is ready in the zone; the account's own are looked at, too."""
         found: dict[str, dict[str, Any]] = {}
-        for row in self.template_rows(self.settings.template_filter):
+        wanted = self.settings.template_filter
+        rows = self.template_rows(wanted)
+        if wanted not in _WITH_OWN:
+            rows += self.template_rows("selfexecutable")
+        for row in rows:
             name = str(row.get("name"))
             if str(row.get("isready")).lower() != "true":
                 continue
             older = found.get(name)
-            if older:
+            if older and older.get("id") != row.get("id"):
                 _log.info("there are several templates %s: the newest is taken", name)
             if older is None or str(row.get("created", "")) > str(older.get("created", "")):
                 found[name] = row

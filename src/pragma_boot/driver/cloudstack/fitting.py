@@ -102,7 +102,7 @@ def _templates(cloud: Cloud, plan: Plan) -> Iterator[Fault]:
     for name in wanted:
         if name not in ready:
             what = f"zone {cloud.zone.get('name')} has no template of that name that is ready"
-            mend = f"pragma image publish {plan.image} url=URL; or see templatefilter in cloudstack.conf"
+            mend = f"pragma image publish {plan.image} url=URL, or see templatefilter in cloudstack.conf"
             yield Fault(f"template {name}", what, mend)
 
 
