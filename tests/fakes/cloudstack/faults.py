@@ -34,7 +34,10 @@ JOB = ("fail", "hang", "slow", "error", "die")
 
 @dataclass
 class Fault:
-    """command: a regular expression of the whole name. params: as sent (names in lower case)."""
+    """command: a regular expression of the whole name. params: as sent (names in lower case).
+
+    machine: the name of the one that a job works on, or whose power changes. struck: how often it has struck so far.
+    """
 
     action: str
     command: str = ".*"
@@ -56,6 +59,8 @@ class Fault:
         allowed = JOB if self.phase == "execute" else (*REQUEST, *BESIDE)
         if self.phase not in ("http", "create", "execute") or self.action not in allowed:
             raise ValueError(f"no such fault: {self.action} in phase {self.phase}")
+        if self.machine is not None and self.phase != "execute" and self.action != "power":
+            raise ValueError("only jobs and power have a machine; give params to a request")
 
     def matches(self, command: str, params: Mapping[str, str], machine: str | None) -> bool:
         """Whether it strikes now; counts the request."""

@@ -34,7 +34,6 @@ from .hypervisor import Forward, HypervisorError
 from .model import Machine, Network, Nic, Template
 from .router import Forwarder, Guest, UserDataServer
 
-
 _OVERLAY = ".overlay.qcow2"
 
 

@@ -150,6 +150,8 @@ def test_no_fault_has_a_typo() -> None:
     for given in ({"action": "eror"}, {"action": "drop", "phase": "execute"}, {"action": "fail", "phase": "later"}):
         with pytest.raises(ValueError, match="no such fault"):
             cloud.faults.add(**given)
+    with pytest.raises(ValueError, match="only jobs and power have a machine"):
+        cloud.faults.add("error", machine="vc1")
 
 
 def _cluster(scene: Scene) -> None:
