@@ -41,6 +41,9 @@ class FakeDisks:
         found = sorted((self.root / cluster).glob("*.qcow2"))
         return {NodeName(path.stem): LocalDisk(path, DiskFormat.QCOW2, 0) for path in found}
 
+    def way_to_edit(self) -> str:
+        return "nodes' disks are remembered"
+
     def backing_files(self) -> frozenset[Path]:
         return frozenset(path for paths in self.made.values() for path in paths)
 

@@ -35,6 +35,12 @@ def check_site(settings: Settings) -> tuple[Fault, ...]:
     return tuple(faults)
 
 
+def facts(settings: Settings) -> tuple[str, ...]:
+    """What is worth knowing of a site that may be in order; a line each."""
+    site = open_site(settings)
+    return (site.disks.way_to_edit(),) if site.driver.info.wants_disks else ()
+
+
 def _driver(site: Site) -> Iterator[Fault]:
     networks = site.settings.clusters.networks if ADD in site.driver.info.options else ()
     site.driver.preflight(tuple(networks))

@@ -140,5 +140,8 @@ class DiskStore(Protocol):
         Raises GuestError for a disk whose backing file cannot be told.
         """
 
+    def way_to_edit(self) -> str:
+        """How disks are edited on this machine, in words for a person."""
+
     def delete(self, cluster: str) -> None:
         """Remove every disk of a cluster; no error when there is none."""

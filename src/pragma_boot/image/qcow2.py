@@ -207,7 +207,7 @@ class FileDiskStore:
         return [(reader.device, reader.anew) for reader in stack.enter_context(copies(wanted, folder))]
 
     def way_to_edit(self) -> str:
-        """How disks are edited on this machine, in words for a person."""
+        """See `DiskStore.way_to_edit`."""
         if self._fuse():
             return "nodes' disks are edited through FUSE"
         return (

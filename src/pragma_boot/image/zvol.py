@@ -88,6 +88,10 @@ class VolumeDiskStore:
         """See `DiskStore.backing_files`: volumes stand on no file."""
         return self._files.backing_files()
 
+    def way_to_edit(self) -> str:
+        """See `DiskStore.way_to_edit`."""
+        return self._files.way_to_edit()
+
     @contextlib.contextmanager
     def _edit_volumes(self, disks: Sequence[Disk]) -> Iterator[Sequence[Guest]]:
         with contextlib.ExitStack() as stack:

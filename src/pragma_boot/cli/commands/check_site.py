@@ -14,6 +14,8 @@ def _run(session: Session, *, json: bool) -> int:
         session.out(render.as_json(render.faults_json(faults)))
     else:
         session.out(render.fault_list(faults) if faults else "the site is in order\n")
+        for fact in session.site.facts():
+            session.note(fact)
     return 1 if faults else 0
 
 
@@ -22,8 +24,8 @@ COMMAND = Command(
     "Tell all that is wrong with this site, and its mends",
     _run,
     (JSON,),
-    body=("Looks at the configuration, the programs, the daemons and the networks. Changes nothing. Exit status 1"
-          " when there is a fault.",),
+    body=("Looks at the configuration, the programs, the daemons and the networks, and notes how nodes' disks are"
+          " edited here. Changes nothing. Exit status 1 when there is a fault.",),
     examples=(
         ("pragma check site", "before the first boot, and when a boot is refused"),
         ("pragma check site --json", "the faults as an array, for a program"),

@@ -261,17 +261,7 @@ class QemuDriver:
         """The cluster's private network runs afterwards; True when it was started just now."""
         from pragma_boot.driver.qemu import nodes  # noqa: PLC0415 - listing does without it
 
-        note = folder.note()
-        if note is None:
-            raise DriverError(
-                f"what was set aside for {folder.cluster} cannot be read",
-                details=str(folder.path),
-                resolution=f"remove the rest: pragma clean {folder.cluster}",
-            )
-        ports = nodes.start_switch(folder, note.public_ip, self._settings.ports)
-        if ports is not None and ports != note.ports:
-            folder.write_note(replace(note, ports=ports))
-        return ports is not None
+        return nodes.start_switch(folder, self._settings.ports)
 
     def _start(self, folder: Folder, machine: Machine, kernel: KernelBoot | None) -> None:
         from pragma_boot.driver.qemu import nodes  # noqa: PLC0415 - listing does without it

@@ -9,13 +9,13 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from ipaddress import IPv4Address
+from dataclasses import replace
 from pathlib import Path
 
 from pragma_boot import files
 from pragma_boot.driver.qemu import command, outside, ports, processes, sockets
 from pragma_boot.driver.qemu.qmp import Monitor
-from pragma_boot.driver.qemu.records import Folder, Machine
+from pragma_boot.driver.qemu.records import ClusterNote, Folder, Machine
 from pragma_boot.errors import DriverError, PragmaError
 from pragma_boot.model import PUBLIC, KernelBoot, NodeName, NodeState
 from pragma_boot.run import detached
@@ -39,32 +39,37 @@ _STATES = {
 }
 
 
-@contextlib.contextmanager
-def _reserved(folder: Folder, address: IPv4Address, wanted: Sequence[int], *, keep: bool) -> Iterator[ports.Claims]:
-    """Ports for a switch that is about to start; *keep*: those that are noted are served already."""
-    note = folder.note()
-    noted = note.ports if note else {}
-    if keep and noted:
-        yield ports.Claims(noted, ())
-        return
-    with ports.claim(address, wanted, noted) as claims:
-        yield claims
-
-
-def start_switch(folder: Folder, address: IPv4Address, wanted: Sequence[int]) -> Mapping[int, int] | None:
-    """Start the cluster's private network, unless it runs; None then, else the ports that are claimed by it.
+def start_switch(folder: Folder, wanted: Sequence[int]) -> bool:
+    """Start the cluster's private network and claim its ports, which are noted; False when it runs already.
 
     wanted: the guest ports that are to be reached from outside. Raises DriverError or CommandError.
     """
+    note = folder.note()
+    if note is None:
+        raise DriverError(
+            f"what was set aside for {folder.cluster} cannot be read",
+            details=str(folder.path),
+            resolution=f"remove the rest: pragma clean {folder.cluster}",
+        )
     with processes.claimed(folder.switch_lock) as lock:
         if lock is None:
-            return None
-        serving = any(files.is_locked(path) for _, path in folder.locks())
-        with _reserved(folder, address, wanted, keep=serving) as claims, sockets.listening(folder.switch) as listener:
+            return False
+        with _reserved(folder, note, wanted) as claims, sockets.listening(folder.switch) as listener:
+            folder.write_note(replace(note, ports=claims.ports))
             held = [lock, listener.fileno(), *(name.fileno() for name in claims.held)]
             words: list[str | Path] = [sys.executable, "-I", "-S", _SWITCH, str(listener.fileno())]
             detached(words, errors=folder.path / "lan.err", keep=held)
-            return claims.ports
+    return True
+
+
+@contextlib.contextmanager
+def _reserved(folder: Folder, note: ClusterNote, wanted: Sequence[int]) -> Iterator[ports.Claims]:
+    """Ports for a switch that is about to start; those that are noted, where a frontend serves them just now."""
+    if note.ports and files.is_locked(folder.of_node(NodeName(folder.cluster), "lock")):
+        yield ports.Claims(note.ports, ())
+        return
+    with ports.claim(note.public_ip, wanted, note.ports) as claims:
+        yield claims
 
 
 def stop_switch(folder: Folder) -> None:

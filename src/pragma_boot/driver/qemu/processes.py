@@ -15,6 +15,8 @@ from pragma_boot.errors import DriverError
 
 _PROC = Path("/proc")
 _TICK = 0.02
+_LOOK = 0.2
+"""Seconds that `files.is_locked` of another process surely does not take."""
 LIMIT = 30.0
 """Seconds that a killed process may take: the kernel writes back its memory, or a disk hangs."""
 
@@ -30,14 +32,22 @@ def claimed(lock: Path) -> Iterator[int | None]:
     except OSError as error:
         raise files.refused("lock", lock, error) from error
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield None
-        else:
-            yield descriptor
+        yield descriptor if _acquired(descriptor) else None
     finally:
         os.close(descriptor)
+
+
+def _acquired(descriptor: int) -> bool:
+    """Take the lock; one that is held only for a moment, by somebody who looks at it, is waited for."""
+    deadline = time.monotonic() + _LOOK
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_TICK / 10)
 
 
 def wait_for_end(lock: Path, seconds: float) -> bool:
