@@ -31,8 +31,8 @@ from pathlib import Path
 from pragma_boot.config.settings import RepositorySettings
 from pragma_boot.model import image_name
 from pragma_boot.repository.http import HttpRepository
-top, url = Path(sys.argv[1]), sys.argv[2]
-settings = RepositorySettings("http", top / "copy", top / "copy/vcdb.txt", top / "cache", {"repository_url": url})
+top, others = Path(sys.argv[1]), {"repository_url": sys.argv[2], "cache_format": sys.argv[3]}
+settings = RepositorySettings("http", top / "copy", top / "copy/vcdb.txt", top / "cache", others)
 repository = HttpRepository(settings, top / "locks")
 image = repository.describe(image_name("big"))
 began = time.perf_counter()
@@ -44,8 +44,8 @@ print(json.dumps([seconds, peak, str(disk)]))
 
 
 def main() -> None:
-    if not installed() or not all(map(shutil.which, ("curl", "pigz", "dd"))):
-        sys.exit("bench: fetch needs nginx-light, openssl, curl and pigz")
+    if not installed() or not all(map(shutil.which, ("curl", "pigz", "dd", "qemu-img"))):
+        sys.exit("bench: fetch needs nginx-light, openssl, curl, pigz and qemu-utils")
     with bench_folder() as folder:
         (folder / "server").mkdir()
         with running_nginx(folder / "server") as server:
@@ -59,29 +59,31 @@ def _large(folder: Path, url: str, www: Path) -> list[dict[str, object]]:
     os.link(packed(folder), www / "big" / "disk.img.gz")
     (www / "big" / "big.xml").write_text(DOCUMENT)
     (www / "vcdb.txt").write_text("big,big/big.xml\n")
-    ours, pipes, memory, out = [], [], [], folder / "pipe.img"
+    ours, qcow2, pipes, memory, out = [], [], [], [], folder / "pipe.img"
     for turn in range(rounds(3)):
         note(f"fetching, round {turn + 1}")
         pipes.append(timed(lambda: _pipe(f"{url}/big/disk.img.gz", out)))
-        seconds, peak, disk = _ours(folder / "ours", url)
-        ours.append(seconds)
-        memory.append(peak)
-        if not turn:
-            subprocess.run(["cmp", out, disk], check=True)
+        for form, samples in (("raw", ours), ("qcow2", qcow2)):
+            seconds, peak, disk = _ours(folder / "ours", url, form)
+            samples.append(seconds)
+            memory.append(peak)
+            if not turn:
+                subprocess.run(["qemu-img", "compare", "-q", "-f", "raw", "-F", form, out, disk], check=True)
+            shutil.rmtree(folder / "ours")
         out.unlink()
-        shutil.rmtree(folder / "ours")
     ratio = [mine / theirs for mine, theirs in zip(ours, pipes, strict=True)]
     return [
         row(f"fetch + unpack + sparse write of {SIZE // MIB} MiB", ours, "s"),
         row("curl | pigz -dc | dd conv=sparse", pipes, "s"),
         row("the one by the other", [statistics.median(ratio)], "", target="≤ 1.0", most=1.0),
-        row("peak memory", memory, "MB", target="< 150 MB", most=150),
+        row("the same to qcow2", qcow2, "s"),
+        row("peak memory", [max(memory)], "MB", target="< 150 MB", most=150),
     ]
 
 
-def _ours(folder: Path, url: str) -> tuple[float, float, str]:
+def _ours(folder: Path, url: str, form: str) -> tuple[float, float, str]:
     folder.mkdir()
-    argv = [sys.executable, "-c", FETCH, str(folder), url]
+    argv = [sys.executable, "-c", FETCH, str(folder), url, form]
     seconds, peak, disk = json.loads(subprocess.run(argv, stdout=subprocess.PIPE, check=True).stdout)
     return seconds, peak, disk
 
