@@ -28,6 +28,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--hosts", type=int, default=2)
     real = parser.add_argument_group("machines that really run, as libvirt domains of this host (needs root)")
     real.add_argument("--libvirt", metavar="PREFIX", help="of their names; nothing else of libvirt is touched")
+    real.add_argument("--uri", default="qemu:///system", help="of libvirt (default qemu:///system)")
+    real.add_argument("--accel", choices=("kvm", "tcg"), help="default: what is proved to work here")
     real.add_argument("--folder", type=Path, help="for their disks; QEMU must be able to read it")
     real.add_argument(
         "--disk",
@@ -44,7 +46,7 @@ def _hypervisor(given: argparse.Namespace, disks: dict[str, Path], stack: ExitSt
         return None
     from .virt import LibvirtHypervisor
 
-    return stack.enter_context(LibvirtHypervisor(given.libvirt, given.folder, disks))
+    return stack.enter_context(LibvirtHypervisor(given.libvirt, given.folder, disks, uri=given.uri, kind=given.accel))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -85,7 +85,8 @@ class Call:
 
 
 class Cloud:
-    """delays: seconds or (least, most) of them, by command, ``implement`` (a network) or ``poll_jitter``.
+    """delays: seconds or (least, most) of them: of jobs by command (``default`` for all others), of ``implement`` (a
+    network), ``poll_jitter`` (polls see the end later), ``download`` (a template), and ``answer:COMMAND`` of an answer.
 
     strict: unknown parameters are kept in :attr:`violations`, and so are faults of the fake itself.
     """
@@ -117,7 +118,7 @@ class Cloud:
         self.stuck = False
         self._gate = Gate(self)
         self.engine = Engine(self)
-        background.arm(self)
+        self._take_over()
 
     # --- for tests -------------------------------------------------------------------------------
 
@@ -164,7 +165,13 @@ class Cloud:
             for job in self.state.jobs.values():
                 if job.status == 0:
                     job.status, job.code, job.completed = 2, 530, self.clock.now()
-            background.arm(self)
+            self._take_over()
+
+    def _take_over(self) -> None:
+        background.arm(self)
+        networks = [one for one in self.state.networks.values() if one.state == "Implemented" and not one.removed]
+        running = [one for one in self.state.machines.values() if one.state == "Running" and not one.removed]
+        self.hypervisor.adopt(networks, running)
 
     def account(self, name: str) -> Account:
         return next(one for one in self.state.accounts.values() if one.name == name)

@@ -31,6 +31,9 @@ class Forward:
 class Hypervisor(Protocol):
     """Order: network_up of all its networks, start, userdata, forward…, stop, start, stop…, destroy, network_down."""
 
+    def adopt(self, networks: list[Network], machines: list[Machine]) -> None:
+        """The cloud was taken over from a saved state, with *networks* up and *machines* running."""
+
     def network_up(self, network: Network) -> None:
         """The network has a virtual router now: gateway, DHCP, user data."""
 
@@ -67,6 +70,13 @@ class MemoryHypervisor:
     """User data by the guest's address in each network: ``NETWORK/IP``."""
     forwards: frozenset[Forward] = frozenset()
     broken: dict[str, str] = field(default_factory=dict)
+
+    def adopt(self, networks: list[Network], machines: list[Machine]) -> None:
+        self.networks = {one.id for one in networks}
+        self.on = {one.id for one in machines}
+        self.disks |= self.on
+        for one in machines:
+            self.userdata(one)
 
     def network_up(self, network: Network) -> None:
         self.networks.add(network.id)

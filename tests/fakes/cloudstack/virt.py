@@ -118,6 +118,12 @@ class LibvirtHypervisor:
     def _name(self, ident: str) -> str:
         return f"{self._prefix}-{ident[:8]}"
 
+    def adopt(self, networks: list[Network], machines: list[Machine]) -> None:
+        """Wires and routers are made again; machines went with their last process, as in a power cut."""
+        for network in networks:
+            if network.id not in self.routers:
+                self.network_up(network)
+
     def network_up(self, network: Network) -> None:
         try:
             self._connection.networkCreateXML(network_xml(self._name(network.id), network))

@@ -73,6 +73,13 @@ def test_a_slow_answer_takes_the_clouds_time(scene: Scene) -> None:
     assert scene.cloud.clock.now() == before + 30
 
 
+def test_an_answer_may_always_take_its_time() -> None:
+    scene = Scene(Cloud(delays={"answer:createNetwork": 7.0}))
+    before = scene.cloud.clock.now()
+    scene.network()
+    assert scene.cloud.clock.now() == before + 7
+
+
 def test_faults_of_the_create_phase_come_after_the_checks(scene: Scene, network: Row) -> None:
     scene.cloud.faults.add("error", "deployVirtualMachine", phase="create", code=533, text="no room")
     with pytest.raises(Refused, match="431"):
@@ -211,7 +218,11 @@ def test_a_state_survives_as_json(scene: Scene) -> None:
     again = State.from_json(json.loads(json.dumps(saved.to_json())))
     assert again == saved
     other = Scene(Cloud(again))
-    assert other.user.ok("listVirtualMachines")["virtualmachine"][0]["name"] == "vc1"
+    other.cloud.tick()
+    (row,) = other.user.ok("listVirtualMachines")["virtualmachine"]
+    assert (row["name"], row["state"]) == ("vc1", "Running")
+    other.user.done("stopVirtualMachine", id=row["id"])
+    other.start(row)
 
 
 @pytest.mark.parametrize("action", ["error", "lost", "drop"])

@@ -115,3 +115,19 @@ def test_the_command_line_keeps_its_state(tmp_path: Path, http: urllib3.PoolMana
             ask(command="createNetwork", name=name, zoneid=zone, networkofferingid=offering)
             process.send_signal(signal.SIGTERM)
             assert process.wait(10) == 0
+
+
+def test_the_command_line_takes_libvirt(tmp_path: Path) -> None:
+    pytest.importorskip("libvirt", reason="the bindings of libvirt are not installed")
+    command = [sys.executable, "-m", "fakes.cloudstack", "--port", "0", "--libvirt", "cs", "--accel", "tcg"]
+    refused = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, check=False)
+    assert (refused.returncode, "--libvirt needs --folder" in refused.stderr) == (2, True)
+    command += ["--uri", "test:///default", "--folder", str(tmp_path), "--disk", "mine=/images/mine.img"]
+    env = {**os.environ, "PYTHONPATH": str(TESTS.parent / "src")}
+    with subprocess.Popen(
+        command, cwd=TESTS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+    ) as run:
+        assert run.stdout is not None
+        assert [run.stdout.readline().partition(":")[0] for _ in range(3)] == ["user", "admin", "url"]
+        run.send_signal(signal.SIGINT)
+        assert run.wait(10) == 0

@@ -64,8 +64,8 @@ def _names() -> tuple[list[str], list[str]]:
     """Domains and networks that are there."""
     connection = libvirt.open(URI)
     try:
-        domains = [one.name() for one in connection.listAllDomains()]
-        networks = [one.name() for one in connection.listAllNetworks()]
+        domains = sorted(one.name() for one in connection.listAllDomains())
+        networks = sorted(one.name() for one in connection.listAllNetworks())
     finally:
         connection.close()
     return [name for name in domains if name.startswith("cs-")], [name for name in networks if name.startswith("cs-")]
@@ -126,6 +126,18 @@ def test_what_cannot_start_fails_its_job(scene: Scene) -> None:
     with pytest.raises(Refused, match="534: Unable to start the virtual router of elsewhere"):
         scene.machine("vc2", elsewhere, startvm=True)
     assert len(_names()[1]) == 1
+
+
+def test_a_saved_cloud_comes_back_without_power(scene: Scene, real: LibvirtHypervisor, port: int) -> None:
+    made = scene.machine("vc1", scene.network("private", "127.9.1.1"), startvm=True)
+    saved = scene.cloud.snapshot()
+    real.stop(scene.cloud.machine("vc1"), True)
+    real.network_down(next(one for one in saved.networks.values() if one.name == "private"))
+    again = Scene(Cloud(saved, scene.cloud.config, hypervisor=real))
+    again.cloud.tick()
+    assert again.cloud.machine("vc1").state == "Stopped"
+    again.start(made)
+    assert _get("127.9.1.1", port, made["nic"][0]["ipaddress"], "/latest/meta-data/local-hostname") == (200, b"vc1")
 
 
 def test_everything_goes_at_the_end(tmp_path: Path, base: Path, port: int) -> None:
