@@ -366,8 +366,10 @@ def test_the_frontend_starts_first_and_progress_tells_of_each(running: Running) 
 
 def test_each_node_has_a_console_log_that_a_new_boot_makes_anew(rig: Rig, running: Running) -> None:
     log = rig.driver.console_log(C, COMPUTE)
-    if not log:
-        pytest.skip("this engine logs no console")
+    if not rig.driver.info.has_console:  # the engine defines its machines itself: nobody says that there is one
+        assert log is None
+        return
+    assert log is not None
     assert "older" not in log.read_text()
     assert log.stat().st_mode & 0o077 == 0
 

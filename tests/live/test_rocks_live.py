@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from emulators.rocks.site import RocksSite
 from live.site import LiveSite
 
 COMPUTES = 2
+SIZE = 128 << 20
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ def emulated(site: LiveSite) -> Iterator[RocksSite]:
     made.clear()
 
 
-def on_rocks(site: LiveSite) -> RocksSite:
+def on_rocks(site: LiveSite, **more: object) -> RocksSite:
     emulated = RocksSite.create(site.root / "rocks", "7.0", containers=2)
     with emulated.change() as state:
         state.options.libvirt = {"uri": "qemu:///system", "prefix": site.prefix, "public": site.prefix}
@@ -40,6 +42,7 @@ def on_rocks(site: LiveSite) -> RocksSite:
         "cpu_overcommit": 16,
         "memory": 256,
         "shutdown_grace": 30,
+        **more,
     }
     (site.etc / "kvm_rocks.conf").write_text("".join(f"{key} = {value!r}\n" for key, value in driver.items()))
     conf = site.etc / "site_conf.conf"
@@ -77,3 +80,40 @@ def test_a_cluster_boots_works_stops_starts_and_goes(site: LiveSite, emulated: R
     site.pragma("clean", name).ok()
     assert emulated.inventory() == before
     assert (emulated.state().blanks, emulated.state().installed) == ([], [])
+
+
+@pytest.fixture
+def volumes(site: LiveSite, tiny: Path) -> Iterator[RocksSite]:
+    """An emulated Rocks whose containers share a folder for disks, and whose NAS has the image `on-nas` on a volume."""
+    made = on_rocks(site, diskdir=str(site.root / "rocks/nfs"))
+    (made.folder / "nfs").mkdir()
+    made.add_zvol("pragma/tiny-vol", SIZE, content=tiny.with_name("tiny.img"))
+    document = site.repository / "on-nas.xml"
+    text = tiny.read_text().replace('<disk type="file"', '<disk type="volume"')
+    document.write_text(text.replace('file="tiny.img"', 'volume="tiny-vol" pool="pragma" host="nas-0-0"'))
+    site.add_image("on-nas", document)
+    yield made
+    made.clear()
+
+
+@pytest.mark.timeout(900)
+def test_clusters_on_a_shared_folder_and_on_volumes_side_by_side(site: LiveSite, volumes: RocksSite) -> None:
+    before = volumes.inventory()
+    shared, on_nas = site.name("d"), site.name("v")
+    boots = [
+        site.start("boot", "tiny", "1", f"name={shared}", "wait=240"),
+        site.start("boot", "on-nas", "0", f"name={on_nas}", "wait=240"),
+    ]
+    for process in boots:
+        out, err = process.communicate(timeout=600)
+        assert process.returncode == 0, f"{out}\n{err}"
+    assert answer(site, on_nas, command="hostname").split(".")[0].strip() == on_nas
+    assert answer(site, shared, "compute-0", command="hostname").split(".")[0].strip() == "compute-0"
+    assert {path.name for path in (volumes.folder / "nfs").iterdir()} == {f"{shared}.vda", f"vm-{shared}-0.vda"}
+    (volume,) = [found for found in volumes.state().volumes if found.state == "mapped"]
+    assert (volume.name, volume.remotehost) == (f"{on_nas}-vol", "fiji")
+    for name in (shared, on_nas):
+        site.pragma("shutdown", name).ok()
+        site.pragma("clean", name).ok()
+    assert volumes.inventory() == before
+    assert (volumes.state().blanks, volumes.state().installed) == ([], [])

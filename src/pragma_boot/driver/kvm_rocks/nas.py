@@ -29,10 +29,12 @@ zfs snapshot "$1@$3" || exit 1
 zfs clone "$1@$3" "$2" || { zfs destroy "$1@$3"; exit 1; }
 zfs get -H -p -o value volsize "$2"
 """
-_SNAPSHOTS = 'zfs list -H -t snapshot -o name | grep -e "@$1\\$" || :'
 _DESTROY = """
 if zfs list -H -o name "$1" >/dev/null 2>&1; then zfs destroy -r "$1" || exit 1; fi
+snapshots=$(zfs list -H -t snapshot -o name) || exit 1
+printf '%s\\n' "$snapshots" | grep -e "@$2\\$" | while read -r name; do zfs destroy "$name" || exit 1; done
 """
+"""A volume that was never mapped, which Rocks does not know, and the snapshot that a volume came from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +97,8 @@ class Nas:
         size = int(self.ssh.run(nas, _CLONE, *words).split()[-1])
         return VolumeSource(source.pool, name, nas), size
 
-    def unmap(self, nas: str, volume: str, *, patience: int = 0) -> None:
-        """Take a volume from whichever host has it, and wait until it is; no error when none has.
+    def unmap(self, nas: str, volume: str, *, patience: int = 0) -> str | None:
+        """Take a volume from whichever host has it, and wait until it is; no error when none has. Its state then.
 
         patience: how often to look before asking for it. Raises DriverError when it stays mapped.
         """
@@ -105,7 +107,7 @@ class Nas:
         for look in range(self.looks):
             state = reader.volume_state(nas, volume)
             if state in (None, "unmapped"):
-                return
+                return state
             if state == "mapped" and asked < _TRIES and look >= patience:
                 asked += 1
                 try:
@@ -123,12 +125,9 @@ class Nas:
 
     def remove(self, nas: str, pool: str, volume: str) -> None:
         """Destroy a node's volume and the snapshot that it came from; no error when they are gone."""
-        self.unmap(nas, volume)
-        if Reader(self.rocks).volume_state(nas, volume) is not None:
+        if self.unmap(nas, volume) is not None:
             self.rocks.change("remove host storageimg", nas, pool, volume)
-        self.ssh.run(nas, _DESTROY, f"{pool}/{volume}")  # one that was never mapped: Rocks does not know it
-        for name in self.ssh.run(nas, _SNAPSHOTS, _snapshot(volume)).split():
-            self.ssh.run(nas, 'zfs destroy "$1"', name)
+        self.ssh.run(nas, _DESTROY, f"{pool}/{volume}", _snapshot(volume))
 
 
 def _snapshot(volume: str) -> str:

@@ -18,7 +18,7 @@ from fakes.rocks import VERSIONS, QuickRocks, RocksBench, rocks_site
 from pragma_boot.cluster.boot import BootRequest, boot
 from pragma_boot.cluster.stop import clean, shutdown, start
 from pragma_boot.cluster.view import clusters
-from pragma_boot.errors import CapacityError, PragmaError
+from pragma_boot.errors import CapacityError, NotReadyError, PragmaError
 from pragma_boot.model import ClusterName, ImageName
 from pragma_boot.run import Completed
 
@@ -62,6 +62,17 @@ def test_clusters_whose_names_begin_alike_do_not_touch_each_other(tmp_path: Path
     clean(site, ClusterName("vc-2"))
     assert [(view.name, len(view.nodes), view.state) for view in clusters(site)] == [("vc", 3, "active")]
     assert emulated.inventory() == alone
+
+
+def test_a_frontend_that_does_not_answer_is_told_where_no_console_is_logged(tmp_path: Path) -> None:
+    emulated = RocksSite.create(tmp_path / "site")
+    before, site = emulated.inventory(), rocks_site(tmp_path / "here", emulated)
+    with pytest.raises(NotReadyError) as caught:
+        boot(site, replace(REQUEST, wait=1))
+    told = f"{caught.value} {caught.value.details} {caught.value.resolution}"
+    assert "ssh server" in told
+    assert "its console is not logged" in told
+    assert (clusters(site), emulated.inventory()) == ((), before)
 
 
 class Counting(QuickRocks):
