@@ -1,8 +1,12 @@
-"""The `tiny` flavour: Debian's kernel, BusyBox and OpenSSH, for tests: up in a few seconds without KVM."""
+"""The `tiny` flavour: Debian's kernel, BusyBox and OpenSSH, for tests: up in a few seconds without KVM.
+
+`tiny-overlay` is the same with WireGuard, and iperf3 to measure it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from pragma_boot.build import tree
@@ -39,10 +43,30 @@ _LOADER = "/lib64/ld-linux-x86-64.so.2"
 _LIBRARIES = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu")
 
 
-def make_tree(root: Path, release: Release, work: Path, say: Callable[[str], None]) -> tuple[str, str]:
+@dataclass(frozen=True, slots=True)
+class More:
+    """What a variant has beside all that is in `tiny`: Debian's packages, programs and kernel modules of them."""
+
+    packages: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+
+
+NOTHING = More()
+_OVERLAY = More(("wireguard-tools", "iperf3"), ("/usr/bin/wg", "/usr/bin/iperf3"), ("wireguard",))
+
+
+def make_overlay_tree(root: Path, release: Release, work: Path, say: Callable[[str], None]) -> tuple[str, str]:
+    """As `make_tree`, of `tiny-overlay`."""
+    return make_tree(root, release, work, say, _OVERLAY)
+
+
+def make_tree(
+    root: Path, release: Release, work: Path, say: Callable[[str], None], more: More = NOTHING
+) -> tuple[str, str]:
     """Fill the folder *root*; returns the names of kernel and initrd in it. Raises PragmaError."""
     packages = work / "packages"
-    unpack(release, packages, variant="extract", packages=PACKAGES, work=work, say=say)
+    unpack(release, packages, variant="extract", packages=(*PACKAGES, *more.packages), work=work, say=say)
     say("picking files")
     root.mkdir()
     for folder in _FOLDERS:
@@ -54,9 +78,10 @@ def make_tree(root: Path, release: Release, work: Path, say: Callable[[str], Non
     tree.add_files("tiny", root)
     (root / "etc/shadow").chmod(0o600)
     _add_busybox(packages, root)
-    for program in (*_PROGRAMS, *_needed(packages, _PROGRAMS)):
+    programs = (*_PROGRAMS, *more.programs)
+    for program in (*programs, *_needed(packages, programs)):
         tree.copy(packages, program, root)
-    return _add_kernel(packages, root)
+    return _add_kernel(packages, root, more.modules)
 
 
 def _add_busybox(packages: Path, root: Path) -> None:
@@ -79,14 +104,14 @@ def _needed(packages: Path, programs: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def _add_kernel(packages: Path, root: Path) -> tuple[str, str]:
+def _add_kernel(packages: Path, root: Path, more: tuple[str, ...]) -> tuple[str, str]:
     kernel = tree.newest(packages, "boot/vmlinuz-*")
     version = kernel.removeprefix("/boot/vmlinuz-")
     tree.copy(packages, kernel, root)
     folder = f"lib/modules/{version}"
     run([packages / "bin/busybox", "depmod", "-b", packages, version])
     needs = read_dependencies((packages / folder / "modules.dep").read_text())
-    chosen = closure(needs, _MODULES)
+    chosen = closure(needs, (*_MODULES, *more))
     for module in chosen:
         tree.copy(packages, f"/{folder}/{module}", root)
     tree.write(root / folder / "modules.dep", "".join(f"{name}: {' '.join(needs[name])}\n" for name in chosen))

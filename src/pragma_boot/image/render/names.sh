@@ -5,6 +5,7 @@
 #   names serve   at the hub, started by sshd for another cluster's frontend (a forced command): takes that cluster's
 #                 names on standard input, answers with all that the hub knows
 #   names sync    on such a frontend: does so again and again
+#   names share   on a frontend: gives what it knows to its compute nodes
 #   names take    on a compute node, started by its frontend: takes names on standard input
 #
 # A line is `ADDRESS NAME KEY`, KEY an ed25519 host key's base64 part or `-`; the last line is `end`. Nothing that comes
@@ -20,7 +21,7 @@ umask 022
 interval=30 # seconds between two exchanges
 held=300    # seconds that a name is its node's alone after its frontend was heard
 kept=86400  # seconds after which a cluster that is not heard of any more is forgotten
-most=4096   # lines
+most=1024   # lines
 nl='
 '
 
@@ -83,6 +84,19 @@ take_in() { # standard input: its good lines in $given; false when it was cut sh
 
 replace() { # FILE: by standard input, in one step
     cat > "$1.new" && mv -f "$1.new" "$1"
+}
+
+lock() { # NAME: hold it until the end; a holder that is gone holds it no more
+    mkdir -p "$state"
+    tries=20
+    until (set -C && echo $$ > "$state/$1") 2> /dev/null; do
+        { read -r holder < "$state/$1"; } 2> /dev/null
+        [ -d "/proc/${holder:-0}" ] || rm -f "$state/$1"
+        [ $((tries -= 1)) -gt 0 ] || exit 1
+        sleep 1
+    done
+    trap 'rm -f "$state/$held_lock"' EXIT
+    held_lock=$1
 }
 
 learn() { # [anew]: what is in $given is known from now on; anew: and nothing else
@@ -153,11 +167,10 @@ give() { # NODE: standard input, as this cluster's frontend may
 }
 
 share() { # with the compute nodes that have not got it yet
-    mkdir -p "$state"
-    sum=$(while read -r _ line; do echo "$line"; done < "$known" | cksum)
+    list=$(tell)
     for node in $computes; do
-        [ -e "$state/$node" ] && read -r told < "$state/$node" && [ "$told" = "$sum" ] && continue
-        tell | give "$node" > /dev/null 2>&1 && echo "$sum" > "$state/$node"
+        [ -e "$state/$node" ] && [ "$(cat "$state/$node")" = "$list" ] && continue
+        echo "$list" | give "$node" > /dev/null 2>&1 && echo "$list" > "$state/$node"
     done
 }
 
@@ -184,22 +197,21 @@ END
 case ${1-} in
     serve)
         take_in || exit 1
-        mkdir -p "$state"
-        exec 9> "$state/known.lock"
-        flock 9
+        lock learning
         learn
         tell
-        { # its caller need not wait for this
-            exec 9>&- 8> "$state/share.lock"
-            flock -n 8 && share
-        } < /dev/null > /dev/null 2>&1 &
+        /bin/sh "$0" share < /dev/null > /dev/null 2>&1 & # its caller need not wait for this
+        ;;
+    share)
+        lock sharing
+        share
         ;;
     sync)
         pause=1
         while :; do
             if exchange; then
                 pause=$interval
-                share
+                /bin/sh "$0" share
             elif [ $pause -lt $interval ]; then
                 pause=$((pause * 2))
             fi
@@ -211,7 +223,7 @@ case ${1-} in
         learn anew
         ;;
     *)
-        echo "usage: names serve|sync|take" >&2
+        echo "usage: names serve|share|sync|take" >&2
         exit 2
         ;;
 esac
