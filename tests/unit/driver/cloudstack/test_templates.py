@@ -25,7 +25,7 @@ def test_an_image_is_fetched_by_the_cloud_and_waited_for(tmp_path: Path) -> None
     told: list[Progress] = []
     with cloud_site(tmp_path, more={"template_filter": "community"}) as site:
         site.driver.templates().publish("lab", URL, "{SHA-256}" + "0" * 64, told.append)
-        (made,) = [each for each in site.cloud.state.templates.values() if each.name == "lab"]
+        (_,) = [each for each in site.cloud.state.templates.values() if each.name == "lab"]
         asked = next(entry.params for entry in site.cloud.log if entry.command == "registerTemplate")
         assert (asked["format"], asked["hypervisor"], asked["checksum"]) == ("QCOW2", "KVM", "{SHA-256}" + "0" * 64)
         assert "lab" in site.driver.templates().ready()
