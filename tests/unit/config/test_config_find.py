@@ -57,3 +57,13 @@ def test_templates_alone_are_no_site(tmp_path: Path):
     assert [fault.where for fault in caught.value.faults] == [str(tmp_path / "site_conf.conf")]
     assert "pragma init" in str(caught.value.resolution)
     assert "PRAGMA_BOOT_ETC" in str(caught.value.resolution)
+
+
+def test_users_look_at_their_own_first_and_root_last(checkout: Path):
+    package, home = checkout / "src/pragma_boot", {"HOME": "/home/me"}
+    own = Path("/home/me/.config/pragma_boot")
+    assert search_path(home, package, root=False) == (own, checkout / "etc", *SYSTEM_FOLDERS)
+    assert search_path(home, package, root=True) == (checkout / "etc", *SYSTEM_FOLDERS, own)
+    elsewhere = home | {"XDG_CONFIG_HOME": "/cfg"}
+    assert search_path(elsewhere, package, root=False)[0] == Path("/cfg/pragma_boot")
+    assert search_path(home | {"XDG_CONFIG_HOME": "relative"}, package, root=False)[0] == own

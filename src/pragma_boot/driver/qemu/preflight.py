@@ -55,7 +55,7 @@ def _addresses(settings: QemuSettings) -> Iterator[Fault]:
 def _writable(folders: Sequence[Path]) -> Iterator[Fault]:
     for folder in dict.fromkeys(folders):
         there = next(path for path in (folder, *folder.parents) if path.exists())
-        if not os.access(there, os.W_OK | os.X_OK):
+        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
             yield Fault(str(folder), "you may not write there", "choose another folder in the configuration")
 
 
