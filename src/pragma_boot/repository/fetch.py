@@ -26,6 +26,7 @@ from pragma_boot.errors import ImageError, PragmaError, RepositoryError
 from pragma_boot.repository.arrival import Arrival, Meter
 from pragma_boot.repository.patience import TransientError, Tries, timestamp
 from pragma_boot.repository.record import Digest, Hashes, Partial, Place, Record, boot_id
+from pragma_boot.repository.resume import begun, conditions, continues
 from pragma_boot.repository.web import PIECE, Reply, Web
 
 _log = logging.getLogger(__name__)
@@ -150,14 +151,14 @@ class _Task:
     def _attempt(self, record: Record | None) -> Done | None:
         """One request and its body; None when it must be begun anew."""
         partial, have = self._resumable()
-        with self._web.open(self._item.url, _conditions(record, partial, have)) as reply:
+        with self._web.open(self._item.url, conditions(record, partial, have)) as reply:
             if reply.status == 304 and record:
                 self._place.confirm()
                 return self._fresh(record)
             if reply.status == 416 and partial and reply.content_range[1] in (have, None) and partial.total == have:
                 self._tell_begin(self._place.part, have)  # all of it was here already
             elif reply.status == 206 and partial and have:
-                if not _continues(reply, partial, have):
+                if not continues(reply, partial, have):
                     self._place.drop_part()
                     return None
                 self._receive(reply, partial, have)
@@ -190,7 +191,7 @@ class _Task:
         if (status.st_size, int(status.st_mtime)) != (reply.length, int(modified)):
             return None
         self._hashes.over(item.target, status.st_size)
-        return self._place.note(self._record(_partial(reply, self._called), status.st_size))
+        return self._place.note(self._record(begun(reply, self._called), status.st_size))
 
     def _beginning(self, reply: Reply) -> Partial:
         """A new part for this object."""
@@ -207,7 +208,7 @@ class _Task:
                 details=f"it has {reply.length} bytes, the manifest says {item.size}",
                 resolution=f"{_ASK} to write the manifest anew",
             )
-        partial = _partial(reply, self._called)
+        partial = begun(reply, self._called)
         self._place.drop_part()
         self._place.note_partial(partial)
         return partial
@@ -329,29 +330,6 @@ class _Task:
 
 class _WrongError(ImageError):
     """The object is not what it must be; one more try from its begin is worth it."""
-
-
-def _conditions(record: Record | None, partial: Partial | None, have: int) -> dict[str, str]:
-    """Header lines that ask for the rest of the same object, or for nothing when it did not change."""
-    if partial and have:
-        return {"Range": f"bytes={have}-", "If-Range": partial.validator}
-    if record and record.etag:
-        return {"If-None-Match": record.etag}
-    return {"If-Modified-Since": record.modified} if record and record.modified else {}
-
-
-def _continues(reply: Reply, partial: Partial, have: int) -> bool:
-    """Whether a 206 is the rest of what is here; some servers ignore If-Range."""
-    first, total = reply.content_range
-    same = reply.headers.get("etag", partial.etag) == partial.etag
-    return same and first == have and total == partial.total
-
-
-def _partial(reply: Reply, called: str) -> Partial:
-    headers = reply.headers
-    return Partial(
-        called, reply.validator, reply.length, headers.get("etag", ""), headers.get("last-modified", ""), 0, boot_id()
-    )
 
 
 def _write_all(descriptor: int, piece: bytes) -> None:

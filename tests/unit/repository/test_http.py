@@ -205,21 +205,6 @@ def test_bad_disks_are_refused_and_not_published(
     assert not list(publisher.settings.cache.rglob("*.disk"))
 
 
-def test_a_declared_size_stops_what_unpacks_beyond_it(publisher: Publisher, repository: HttpRepository) -> None:
-    import hashlib
-    import json
-
-    bomb = gzip.compress(bytes(8 * 1024 * 1024))
-    publisher.offer("demo", document("disk.img.gz"), disk_img_gz=bomb)
-    told = {"path": "demo/disk.img.gz", "sha256": hashlib.sha256(bomb).hexdigest(), "disk_size": 1 << 20}
-    xml = publisher.server.objects[f"{TOP}/demo/demo.xml"].data
-    cluster = {"xml": "demo/demo.xml", "sha256": hashlib.sha256(xml).hexdigest(), "files": [told]}
-    publisher.put("vcdb.json", json.dumps({"version": 1, "clusters": {"demo": cluster}}))
-    with pytest.raises(ImageError) as caught:
-        get(repository)
-    assert "more than the 1048576 bytes that its publisher declares" in (caught.value.details or "")
-
-
 def test_an_unknown_name_is_looked_up_once_more_and_names_the_nearest(
     publisher: Publisher, repository: HttpRepository
 ) -> None:

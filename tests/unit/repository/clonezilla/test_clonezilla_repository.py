@@ -19,7 +19,6 @@ from fakes.web import web_server
 from pragma_boot import files
 from pragma_boot.errors import ImageError, PragmaError, RepositoryError
 from pragma_boot.model import DiskFormat, FileSource, Role, image_name
-from pragma_boot.repository.clonezilla.place import FilePlace, VolumePlace, image_stem, place
 from pragma_boot.repository.clonezilla.repository import ClonezillaRepository
 from pragma_boot.repository.patience import Patience
 from pragma_boot.run import which
@@ -335,6 +334,13 @@ def test_a_kept_iso_is_a_verified_whole(tmp_path: Path) -> None:
         assert (published.settings.directory / "demo" / iso.name).read_bytes() == iso.data
 
 
+def test_sources_are_files_beside_the_document(publisher: FolderPublisher) -> None:
+    publisher.offer("demo")
+    source = repository(publisher).describe(DEMO).frontend.source
+    assert isinstance(source, FileSource)
+    assert source.file == "demo-frontend.qcow2"
+
+
 # --------------------------------------------------------------------------------------------------------------- cziso
 
 CZISO = """#!{python}
@@ -368,47 +374,3 @@ def test_cziso_restores_where_the_site_wants_it(fails: bool, tmp_path: Path) -> 
             assert disk == folder / "demo-frontend.img"
             assert disk.read_bytes().startswith(b"by cziso")
         assert not [path for path in folder.glob("*") if path.suffix == ".iso" or files.UNFINISHED in path.name]
-
-
-# -------------------------------------------------------------------------------------------------------------- places
-
-
-@pytest.mark.parametrize(
-    ("template", "found"),
-    [
-        ("file://$repository_dir/$imagename.qcow2", FilePlace("fe.qcow2", DiskFormat.QCOW2)),
-        ("file://${repository_dir}/vm-${imagename}.raw", FilePlace("vm-fe.raw", DiskFormat.RAW)),
-        ("zfs://nas-0-0/tank/vms/$imagename-vol", VolumePlace("nas-0-0", "tank/vms", "fe-vol")),
-        ("zfs://nas.local/tank", VolumePlace("nas.local", "tank", "fe-vol")),
-    ],
-)
-def test_places_follow_the_template(template: str, found: object) -> None:
-    assert place(template, Path("/images/demo"), "fe") == found
-
-
-@pytest.mark.parametrize(
-    "template",
-    [
-        "file://$repository_dir/$imagename", "file:///elsewhere/$imagename.raw", "file://$repository_dir/disk.raw",
-        "file://$repository_dir/../$imagename.raw", "$imagename.raw", "file://$repository_dir/$name.raw", "zfs://nas",
-        "zfs:///tank/$imagename", "zfs://-oProxyCommand=x/tank/$imagename", "zfs://nas/ta nk/$imagename", "a $ b",
-    ],
-)  # fmt: skip
-def test_wrong_templates_are_refused_with_an_example(template: str) -> None:
-    with pytest.raises(RepositoryError) as caught:
-        place(template, Path("/images/demo"), "fe")
-    assert "file://$repository_dir/$imagename.qcow2" in (caught.value.resolution or "")
-
-
-def test_a_disks_name_ends_at_the_first_dot() -> None:
-    assert image_stem("centos7-frontend.100G.iso") == "centos7-frontend"
-    for name in ("", ".iso", "a b.iso", "-x.iso", "a$b.iso"):
-        with pytest.raises(ImageError):
-            image_stem(name)
-
-
-def test_sources_are_files_beside_the_document(publisher: FolderPublisher) -> None:
-    publisher.offer("demo")
-    source = repository(publisher).describe(DEMO).frontend.source
-    assert isinstance(source, FileSource)
-    assert source.file == "demo-frontend.qcow2"
