@@ -89,9 +89,9 @@ replace() { # FILE: by standard input, in one step
 lock() { # NAME: hold it until the end; a holder that is gone holds it no more
     mkdir -p "$state"
     tries=20
-    until (set -C && echo $$ > "$state/$1") 2> /dev/null; do
-        { read -r holder < "$state/$1"; } 2> /dev/null
-        [ -d "/proc/${holder:-0}" ] || rm -f "$state/$1"
+    until ln -s $$ "$state/$1" 2> /dev/null; do # a link is there with its content, or not at all
+        holder=$(readlink "$state/$1")
+        [ -d "/proc/${holder:-self}" ] || rm -f "$state/$1"
         [ $((tries -= 1)) -gt 0 ] || exit 1
         sleep 1
     done
