@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from pragma_boot.build import demo, disk, packages, tiny
+from pragma_boot.build import demo, disk, packages, tiny, tiny_python
 from pragma_boot.errors import Fault, PragmaError, PreflightError, UsageError
 from pragma_boot.files import UNFINISHED, free_bytes, make_folder
 from pragma_boot.model import ImageName, Progress, ProgressSink, no_progress, shorten
@@ -34,6 +34,12 @@ class Flavour:
 FLAVOURS = {
     "demo": Flavour(demo.make_tree, demo.SIZE, demo.OPTIONS, 512, "Debian with systemd, ssh and nftables"),
     "tiny": Flavour(tiny.make_tree, tiny.SIZE, tiny.OPTIONS, 256, "Debian's kernel, BusyBox and OpenSSH, for tests"),
+    "tiny-python": Flavour(
+        tiny_python.make_tree, tiny_python.SIZE, tiny.OPTIONS, 256, "tiny with Python, for tests of the guest agent"
+    ),
+    "tiny-overlay": Flavour(
+        tiny.make_overlay_tree, tiny.SIZE, tiny.OPTIONS, 256, "tiny with WireGuard and iperf3, for tests of overlays"
+    ),
 }
 
 TOOLS = {

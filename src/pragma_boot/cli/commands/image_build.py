@@ -22,8 +22,9 @@ COMMAND = Command(
     (
         Positional("name", NewImage(), "What to call the image."),
         Parameter(
-            "flavour", Choice(("demo", "tiny")),
-            "demo is a small Debian with systemd and ssh; tiny is a kernel, BusyBox and ssh, for tests.",
+            "flavour", Choice(("demo", "tiny", "tiny-overlay")),
+            "demo is a small Debian with systemd and ssh; tiny is a kernel, BusyBox and ssh, for tests; variants of it"
+            " have more.",
             default="demo",
         ),
         Parameter("size", Size(), "The disk's virtual size.", unsaid="the flavour's"),
