@@ -81,7 +81,7 @@ def build(
     engine: Engine | None = None,
     arriving: Iterable[bytes] | None = None,
 ) -> None:
-    """Write the assembled disk to *target*, an empty file; blocks of zeros stay holes. A qcow2 disk stays as it is.
+    """Write the assembled disk to *target*, which exists; blocks of zeros stay holes. A qcow2 disk stays as it is.
 
     subject: whose progress is told (phase `decompress`, packed bytes read). engine: the gzip library, else the fastest.
     arriving: the parts' content in order, when they are not all here yet; no progress is told then.

@@ -46,7 +46,10 @@ class Target(Protocol):
 
 
 def open_target(path: Path, form: DiskFormat, size: int | None = None) -> Target:
-    """A file of that format; *path* exists and is empty. size: the disk's, bytes; None: it ends where writes end."""
+    """A file of that format; *path* exists, and loses what is in it.
+
+    size: the disk's, bytes; None: it ends where writes end.
+    """
     return RawTarget(path, size) if form is DiskFormat.RAW else Qcow2Target(path, size)
 
 
@@ -54,7 +57,7 @@ class _FileTarget:
     """What both formats have: the file, and the disk's size, which may follow from what is written."""
 
     def __init__(self, path: Path, size: int | None) -> None:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_TRUNC | os.O_CLOEXEC)  # old data must not stay where zeros go
         self._size, self._reach = size, 0
 
     @property

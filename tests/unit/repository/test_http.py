@@ -2,6 +2,7 @@ import gzip
 import multiprocessing
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from fakes.publisher import TOP, Publisher
 from fakes.repository import DISK, document
 from fakes.web import Fault, WebServer
 from pragma_boot.errors import ImageError, ImageNotFoundError, PragmaError, RepositoryError
+from pragma_boot.files import UNFINISHED
 from pragma_boot.model import DiskFormat, LocalImage, Progress, Role, image_name
 from pragma_boot.repository.http import HttpRepository
 from pragma_boot.repository.patience import StatusError, TransientError
@@ -283,6 +285,29 @@ def test_an_interrupted_fetch_goes_on(publisher: Publisher, repository: HttpRepo
     local = get(repository)
     assert local.frontend.path.read_bytes() == gzip.decompress(packed)
     assert publisher.server.sent(path) == len(packed)
+
+
+@pytest.mark.parametrize("form", ["raw", "qcow2"])
+def test_nothing_of_an_object_that_was_replaced_meanwhile_stays(
+    publisher: Publisher, web: Web, tmp_path: Path, form: str
+) -> None:
+    """The first one's data lies where the second one has zeros, and some of it is unpacked already."""
+    first, second = os.urandom(4 << 20), bytes(3 << 20) + os.urandom(1 << 20)
+    publisher.offer("demo", document("disk.img.gz"), disk_img_gz=gzip.compress(first, 1))
+    path = f"{TOP}/demo/disk.img.gz"
+    arriving = publisher.settings.cache / "demo" / f"{UNFINISHED}arriving"
+
+    def replace() -> None:
+        deadline = time.monotonic() + 20
+        while arriving.stat().st_size < 1 << 20:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        publisher.put("demo/disk.img.gz", gzip.compress(second, 1))
+
+    publisher.server.fail(path, Fault(cut=3 << 20), Fault(before=replace))
+    disk = get(HttpRepository(publisher.with_settings(cache_format=form), publisher.locks, web)).frontend.path
+    (tmp_path / "second").write_bytes(second)
+    run(["qemu-img", "compare", "-f", form, "-F", "raw", disk, tmp_path / "second"])
 
 
 def fetch_by_itself(publisher: Publisher) -> None:
