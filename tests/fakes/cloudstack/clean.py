@@ -46,14 +46,19 @@ def _held(state: State, account: str | None) -> dict[str, Leftover]:
 def leftovers(cloud: Cloud, account: str, before: State) -> list[Leftover]:
     """What the account named *account* has now and had not in *before*; destroyed machines count until expunged."""
     ident = cloud.account(account).id
-    now, then = _held(cloud.snapshot(), ident), _held(before, ident)
+    with cloud.lock:
+        now, then = _held(cloud.state, ident), _held(before, ident)
     return sorted(now[key] for key in set(now) - set(then))
 
 
 def damages(cloud: Cloud, before: State) -> list[str]:
     """What existed in *before*, whoever owns it, and is gone or changed."""
-    state, found = cloud.snapshot(), []
-    now = _held(state, None)
+    with cloud.lock:
+        return _damages(cloud.state, before)
+
+
+def _damages(state: State, before: State) -> list[str]:
+    found, now = [], _held(state, None)
     for key, one in _held(before, None).items():
         if key not in now:
             found.append(f"{one.kind} {one.name} {key} is gone")
@@ -66,5 +71,7 @@ def damages(cloud: Cloud, before: State) -> list[str]:
 
 def assert_clean(cloud: Cloud, account: str, before: State) -> None:
     """Nothing new is left and nothing old was touched."""
+    cloud.tick()
     left = [f"{one.kind} {one.name} {one.id} {one.state}" for one in leftovers(cloud, account, before)]
-    assert not left + damages(cloud, before), "left or touched:\n" + "\n".join(left + damages(cloud, before))
+    wrong = left + damages(cloud, before)
+    assert not wrong, "left or touched:\n" + "\n".join(wrong)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 
 @dataclass
@@ -35,10 +36,11 @@ class Config:
     job_cancel: float = 3600
     ip_quarantine: float = 0
 
-    @property
-    def numbers(self) -> tuple[int, ...]:
-        return tuple(int(part) for part in self.version.split("."))
-
     def since(self, version: str) -> bool:
         """Whether this server has what came with *version*."""
-        return self.numbers >= tuple(int(part) for part in version.split("."))
+        return _numbers(self.version) >= _numbers(version)
+
+
+@cache
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))

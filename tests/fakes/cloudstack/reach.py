@@ -21,7 +21,7 @@ def _covers(rule: Rule, protocol: str, port: int | None) -> bool:
 
 
 def _within(ip: str, cidrs: list[str]) -> bool:
-    return any(ipaddress.ip_address(ip) in ipaddress.ip_network(one) for one in cidrs)
+    return "0.0.0.0/0" in cidrs or any(ipaddress.ip_address(ip) in ipaddress.ip_network(one) for one in cidrs)
 
 
 def _rules(cloud: Cloud, kind: str) -> list[Rule]:

@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -16,7 +16,7 @@ from .errors import ApiError, bad
 Pairs = list[tuple[str, str]]
 _CONTROL = re.compile("[\x00-\x09\x0b\x0c\x0e-\x1f\x7f]")
 _ENTRY = re.compile(r"([A-Za-z0-9]+)\[(\d+)\]\.([^\[\]]+)")
-_DATES = ("%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z")
+_DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?(Z|[+-]\d\d:?\d\d)")
 SECRET = frozenset({"apikey", "signature", "secretkey", "userdata", "password"})
 
 
@@ -49,13 +49,12 @@ def received(method: str, target: str, body: bytes) -> Pairs:
 
 def expiry(text: str) -> float | None:
     """Seconds since 1970, or None where it is no date that the server reads."""
-    for form in _DATES:
-        try:
-            moment = datetime.strptime(text, form)
-        except ValueError:
-            continue
-        return moment.astimezone(UTC).timestamp()
-    return None
+    if not _DATE.fullmatch(text):
+        return None
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return None
 
 
 def lowered(pairs: Pairs) -> dict[str, str]:
