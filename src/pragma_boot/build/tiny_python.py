@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from pragma_boot.build import tiny, tree
+from pragma_boot.build.inject import program
 from pragma_boot.build.packages import Release
 from pragma_boot.run import run
 
@@ -13,12 +15,17 @@ SIZE = 160 * 1024 * 1024
 
 _MORE = tiny.More(packages=("python3-minimal", "libpython3-stdlib"), programs=("/usr/bin/python3",))
 _PYTHON = "/usr/bin/python3"
-_IMPORTS = (
-    "base64", "binascii", "email.generator", "email.mime.multipart", "encodings.idna", "encodings.latin_1", "enum",
-    "gzip", "hashlib", "http.client", "ipaddress", "itertools", "json", "logging", "re", "select", "shlex", "shutil",
-    "socket", "stringprep", "struct", "subprocess", "tempfile", "uuid", "xml.etree.ElementTree", "zlib", "compileall",
-)  # fmt: skip
-"""What the agent and `compileall` import; with these come all that they need."""
+_MORE_IMPORTS = (
+    "compileall",
+    "email.generator",
+    "email.mime.multipart",
+    "encodings.idna",
+    "encodings.latin_1",
+    "stringprep",
+    "xml.etree.ElementTree",
+)
+"""What modules import late, and what compiles them."""
+_IMPORT = re.compile(r"^\s*(?:from|import) ((?!pragma_boot)[a-z_][\w.]*)", re.MULTILINE)
 _LIST = "import sys, {}; print(*sorted({{m.__file__ for m in sys.modules.values() if getattr(m, '__file__', None)}}))"
 _COMPILE = """import compileall, py_compile, sys
 mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
@@ -31,7 +38,8 @@ def make_tree(root: Path, release: Release, work: Path, say: Callable[[str], Non
     boot = tiny.make_tree(root, release, work, say, _MORE)
     say("picking Python's modules")
     packages = work / "packages"
-    listed = run(["chroot", packages, _PYTHON, "-IS", "-c", _LIST.format(", ".join(_IMPORTS))]).text.split()
+    names = sorted({*_IMPORT.findall(program()), *_MORE_IMPORTS})
+    listed = run(["chroot", packages, _PYTHON, "-IS", "-c", _LIST.format(", ".join(names))]).text.split()
     modules = [name for name in listed if name.endswith(".py")]
     for name in (*modules, *(name for name in listed if "/_json." in name or "/_uuid." in name)):
         tree.copy(packages, name, root)
