@@ -35,6 +35,35 @@ _LEASES = (
     ("/var/lib/wicked", "*"),
     ("/var/lib/pragma-guest", "*"),
 )
+_UNITS = "/etc/systemd/system"
+_OVERLAY = (
+    "/etc/pragma/names.conf",
+    "/etc/pragma/names",
+    "/etc/pragma/names.own",
+    "/etc/pragma/names.known",
+    "/etc/pragma/names.key",
+    "/etc/pragma/names.dropbear",
+    "/etc/pragma/overlay",
+    "/etc/pragma/wg0.conf",
+    "/etc/pragma/boot.d/10-overlay",
+    "/etc/pragma/boot.d/10-names",
+    "/etc/pragma/boot.d/20-overlay",
+    "/etc/pragma/boot.d/20-names",
+    "/etc/pragma/boot.d/30-names",
+    "/etc/NetworkManager/system-connections/vc-overlay.nmconnection",
+    "/etc/firewalld/policies/pragma-overlay.xml",
+    "/etc/firewalld/zones/pragma-overlay.xml",
+    "/etc/netplan/61-pragma-overlay.yaml",
+    "/etc/sysctl.d/91-pragma-overlay.conf",
+    "/etc/systemd/network/10-pragma-wg0.netdev",
+    "/etc/systemd/network/10-pragma-wg0.network",
+    *(
+        f"{_UNITS}/{folder}pragma-{name}.service"
+        for folder in ("multi-user.target.wants/", "")
+        for name in ("overlay", "names")
+    ),
+)
+"""What a node had as a member of an overlay (render.overlay); the first is always among it."""
 
 
 def cleaning(guest: Files) -> tuple[Edit, ...]:
@@ -43,6 +72,8 @@ def cleaning(guest: Files) -> tuple[Edit, ...]:
     edits: list[Edit] = [_put_away(guest, path) for path in stale]
     edits += _interfaces(guest)
     edits += [Remove(path) for folder, pattern in _LEASES for path in peek.paths(guest, folder, pattern)]
+    if guest.exists(_OVERLAY[0]):
+        edits += [Remove(path) for path in _OVERLAY]
     edits += [Remove(path) for path in ("/root/vc-out.xml", "/root/vc-out.xml.old") if guest.exists(path)]
     if any(isinstance(edit, Move) for edit in edits):
         edits.insert(0, MakeFolder(SAVED, 0o700))

@@ -81,7 +81,7 @@ class Target:
 
 def without_block(text: str) -> str:
     """*text* without our own lines in it; ends in a newline unless empty."""
-    kept = re.sub(rf"(?ms)^{BEGIN}$.*?^{END}$\n?", "", text)
+    kept = re.sub(rf"(?ms)^{BEGIN}((?: overlay)?)$.*?^{END}\1$\n?", "", text)
     return kept if not kept or kept.endswith("\n") else kept + "\n"
 
 
