@@ -198,7 +198,7 @@ class KvmRocksDriver:
 
     def volumes(self) -> Nas:
         """As in the contract."""
-        return Nas(self._rocks, self._ssh, self._pause)
+        return Nas(self._rocks, self._ssh, self._state.locks, self._pause)
 
     def templates(self) -> Templates:
         """As in the contract."""

@@ -8,12 +8,13 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
-from uuid import uuid4
 
+from pragma_boot import files
 from pragma_boot.driver.kvm_rocks.hosts import Hosts
 from pragma_boot.driver.kvm_rocks.names import machine_of
-from pragma_boot.driver.kvm_rocks.reading import Reader
+from pragma_boot.driver.kvm_rocks.reading import Assignment, Reader
 from pragma_boot.driver.kvm_rocks.transport import Rocks, RocksError
 from pragma_boot.errors import DriverError, GuestError
 from pragma_boot.model import ClusterName, NodeName, VolumeSource
@@ -41,20 +42,26 @@ printf '%s\\n' "$snapshots" | grep -e "@$2\\$" | while read -r name; do zfs dest
 class Nas:
     """All volumes of a site.
 
-    pause: seconds between two looks at what Rocks does by itself; looks: how many before it is given up. A copy that
-    is written back from a container takes its time.
+    locks: the folder of locks. pause: seconds between two looks at what Rocks does by itself; looks: how many before
+    it is given up. A copy that is written back from a container takes its time.
     """
 
     rocks: Rocks
     ssh: Hosts
+    locks: Path
     pause: float
     looks: int = 600
 
     def clone(self, source: VolumeSource, cluster: ClusterName, node: NodeName) -> tuple[VolumeSource, int]:
-        """As in `model.Volumes`."""
-        machine = machine_of(cluster, node)
+        """As in `model.Volumes`. Rocks is told first: `release` finds by it what is to go, wherever this breaks off."""
+        machine, nas = machine_of(cluster, node), _host(source)
+        self.rocks.change("set host vm nas", machine, parameters={"nas": nas, "zpool": source.pool})
+        if Reader(self.rocks).assignments(machine).get(machine) != Assignment(nas, source.pool):
+            raise DriverError(
+                f"Rocks does not have the disk of {machine} on {nas}",
+                resolution=f"look at 'rocks list host vm nas {machine}', then repeat",
+            )
         volume, size = self._clone(source, f"{machine}-vol")
-        self.rocks.change("set host vm nas", machine, parameters={"nas": _host(source), "zpool": source.pool})
         self.rocks.change("set host vm", machine, parameters={"disksize": -(-size // _GB)})
         return volume, size
 
@@ -77,8 +84,14 @@ class Nas:
 
     @contextlib.contextmanager
     def look(self, source: VolumeSource) -> Iterator[tuple[Path, int]]:
-        """As in `model.Volumes`."""
-        name = f"pragma-look-{uuid4().hex[:8]}-vol"
+        """As in `model.Volumes`. One at a time for each image; what one that was killed has left, the next replaces."""
+        mark = sha256(f"{_host(source)}/{source.pool}/{source.volume}".encode()).hexdigest()[:8]
+        name = f"pragma-look-{mark}-vol"
+        with files.lock(self.locks / f"rocks-look-{mark}.lock"), self._looked_at(source, name) as found:
+            yield found
+
+    @contextlib.contextmanager
+    def _looked_at(self, source: VolumeSource, name: str) -> Iterator[tuple[Path, int]]:
         try:
             volume, size = self._clone(source, name)
             with self.mapped(volume, size) as device:
@@ -127,6 +140,11 @@ class Nas:
         """Destroy a node's volume and the snapshot that it came from; no error when they are gone."""
         if self.unmap(nas, volume) is not None:
             self.rocks.change("remove host storageimg", nas, pool, volume)
+            if Reader(self.rocks).volume_state(nas, volume) is not None:
+                raise DriverError(
+                    f"{nas} still has volume {volume} after it was removed",
+                    resolution=f"look at 'rocks list host storagemap {nas}', then repeat",
+                )
         self.ssh.run(nas, _DESTROY, f"{pool}/{volume}", _snapshot(volume))
 
 

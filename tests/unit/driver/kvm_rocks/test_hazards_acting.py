@@ -327,7 +327,7 @@ def test_waiting_for_a_volume_ends(bench: RocksBench, monkeypatch: pytest.Monkey
     bench.allocate("vc", 0)
     volume, size = bench.driver.volumes().clone(IMAGE, VC, NodeName("vc"))
     bench.site.faults({"match": "^remove host storagemap", "rc": 1, "stdout": "Error: no\n{nas}\n", "times": None})
-    nas = Nas(bench.rocks, bench.ssh, pause=0, looks=5)
+    nas = Nas(bench.rocks, bench.ssh, bench.state.locks, pause=0, looks=5)
     with pytest.raises(DriverError, match="stays mapped"), nas.mapped(volume, size):
         pass
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,3 +81,20 @@ def test_a_nas_that_refuses_is_told_and_the_cluster_goes_later(bench: RocksBench
         with pytest.raises(DriverError, match="volume pragma"):
             bench.remove("vc")
         bench.remove("vc")
+
+
+def _killed_while_looking(bench: RocksBench) -> None:
+    with bench.driver.volumes().look(IMAGE):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_a_killed_look_has_left_is_replaced_by_the_next(make: Callable[..., RocksBench]) -> None:
+    bench = make()
+    bench.site.add_zvol("pragma/centos7-vol", 64 * MIB)
+    with bench.leaves_nothing():
+        child = multiprocessing.get_context("fork").Process(target=_killed_while_looking, args=(bench,))
+        child.start()
+        child.join()
+        assert [volume.state for volume in bench.site.state().volumes] == ["mapped"]
+        with bench.driver.volumes().look(IMAGE) as (device, size):
+            assert (device.exists(), size) == (True, 64 * MIB)
