@@ -78,6 +78,11 @@ class Nas:
                     details=" ".join(said),
                     resolution="repeat",
                 )
+            if not Path(said[-1]).exists():
+                raise DriverError(
+                    f"volume {volume.volume} is mapped to {said[-1]} of {home}, which is not this machine",
+                    resolution=f"run pragma on {home} for images on a NAS",
+                )
             yield Path(said[-1])
         finally:
             self.unmap(_host(volume), volume.volume)

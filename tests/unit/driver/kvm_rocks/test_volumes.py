@@ -83,6 +83,16 @@ def test_a_nas_that_refuses_is_told_and_the_cluster_goes_later(bench: RocksBench
         bench.remove("vc")
 
 
+def test_volumes_are_filled_on_the_physical_frontend_and_nowhere_else(make: Callable[..., RocksBench]) -> None:
+    bench = make()
+    bench.site.add_zvol("pragma/centos7-vol", 64 * MIB)
+    elsewhere = {"stdout": "mapping  nas-0-0 : pragma / x  on  fiji\n/dev/of-fiji\n", "rc": 0, "when": "after"}
+    bench.site.faults({"match": "^add host storagemap", **elsewhere})
+    with bench.leaves_nothing(), pytest.raises(DriverError, match="not this machine") as caught:
+        bench.driver.volumes().look(IMAGE).__enter__()
+    assert caught.value.resolution == "run pragma on fiji for images on a NAS"
+
+
 def _killed_while_looking(bench: RocksBench) -> None:
     with bench.driver.volumes().look(IMAGE):
         os.kill(os.getpid(), signal.SIGKILL)
