@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from pragma_boot.config.settings import KvmRocksSettings
@@ -17,28 +17,46 @@ from pragma_boot.run import which
 MINIMUM = (6, 2)
 """The first Rocks whose kvm roll can name a cluster's nodes (rocks.md 0)."""
 
-_TOOLS = {
-    "qemu-img": "install qemu-img: yum install qemu-img",
-    "debugfs": "install e2fsprogs: yum install e2fsprogs",
-    "ssh": "install an ssh client: yum install openssh-clients",
+Tools = Mapping[tuple[str, ...], str]
+"""Programs, one of each group is needed, and how each is had."""
+
+TOOLS: Tools = {
+    ("qemu-img",): "install qemu-img: yum install qemu-img",
+    (
+        "qemu-storage-daemon",
+        "guestfish",
+    ): "install qemu-storage-daemon (QEMU 6 or later), or yum install libguestfs-tools-c",
+    ("debugfs",): "install e2fsprogs: yum install e2fsprogs",
+    ("ssh",): "install an ssh client: yum install openssh-clients",
 }
 
 
-def check(settings: KvmRocksSettings, rocks: Rocks, ssh: Hosts, networks: Collection[str] = (), *, root: bool) -> None:
-    """Raise PreflightError with every fault. networks: as in `Driver.preflight`. root: whether we are the superuser."""
-    faults = [*_programs(settings, root), *_rocks(settings, rocks, ssh)]
+def check(
+    settings: KvmRocksSettings,
+    rocks: Rocks,
+    ssh: Hosts,
+    networks: Collection[str] = (),
+    *,
+    root: bool,
+    tools: Tools = TOOLS,
+) -> None:
+    """Raise PreflightError with every fault.
+
+    networks: as in `Driver.preflight`. root: whether we are the superuser. tools: what disks are filled and sent with.
+    """
+    faults = [*_programs(settings, root, tools), *_rocks(settings, rocks, ssh)]
     faults += [fault for name in networks for fault in _network(rocks, name)]
     if faults:
         raise PreflightError("this site cannot run clusters yet", faults, resolution="mend these, then repeat")
 
 
-def _programs(settings: KvmRocksSettings, root: bool) -> Iterator[Fault]:
+def _programs(settings: KvmRocksSettings, root: bool, tools: Tools) -> Iterator[Fault]:
     if not root and len(settings.rocks) == 1:
         what = "rocks is to be run by root: for others its exit status says nothing"
         yield Fault("user", what, "run pragma as root, or set rocks = 'sudo -n /opt/rocks/bin/rocks' in kvm_rocks.conf")
-    for tool, mend in _TOOLS.items():
-        if not which(tool):
-            yield Fault(tool, f"{tool} is not installed", mend)
+    for names, mend in tools.items():
+        if not any(map(which, names)):
+            yield Fault(names[0], f"{' or '.join(names)} is not installed", mend)
 
 
 def _rocks(settings: KvmRocksSettings, rocks: Rocks, ssh: Hosts) -> Iterator[Fault]:

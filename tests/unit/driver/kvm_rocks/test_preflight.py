@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from fakes.rocks import VERSIONS, RocksBench
-from pragma_boot.driver.kvm_rocks.preflight import check
+from pragma_boot.driver.kvm_rocks.preflight import TOOLS, check
 from pragma_boot.errors import Fault, PreflightError
 
 Make = Callable[..., RocksBench]
@@ -33,6 +33,25 @@ def test_others_than_root_need_words_before_rocks(bench: RocksBench) -> None:
     assert "rocks = 'sudo -n" in faults(bench, root=False)["user"].mend
     bench.settings = replace(bench.settings, rocks=("sudo", "-n", "rocks"))
     check(replace(bench.settings, rocks=("env", *bench.settings.rocks)), bench.rocks, bench.ssh, root=False)
+
+
+def test_missing_guest_tools_are_told_with_all_else(bench: RocksBench) -> None:
+    tools = {("qemu-nowhere", "guest-nowhere"): "install one", ("ssh-nowhere",): "install it", ("sh",): "never"}
+    bench.site.faults({"match": "^list host interface", "empty": True, "times": None})
+    with pytest.raises(PreflightError) as caught:
+        check(bench.settings, bench.rocks, bench.ssh, root=True, tools=tools)
+    found = {fault.where: fault.what for fault in caught.value.faults}
+    assert found.pop("rocks list host interface")
+    assert found == {
+        "qemu-nowhere": "qemu-nowhere or guest-nowhere is not installed",
+        "ssh-nowhere": "ssh-nowhere is not installed",
+    }
+
+
+def test_what_disks_are_filled_and_sent_with_is_looked_for() -> None:
+    assert {"qemu-img", "qemu-storage-daemon", "guestfish", "debugfs", "ssh"} == {
+        name for group in TOOLS for name in group
+    }
 
 
 def test_a_missing_program_is_told_alone(bench: RocksBench) -> None:
