@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from pragma_boot.config.settings import KvmRocksSettings
@@ -17,15 +18,17 @@ from pragma_boot.run import which
 MINIMUM = (6, 2)
 """The first Rocks whose kvm roll can name a cluster's nodes (rocks.md 0)."""
 
+_MODULE = "python3-"
+"""Begins the name of what is no program, but a module of the Python that runs us."""
 Tools = Mapping[tuple[str, ...], str]
-"""Programs, one of each group is needed, and how each is had."""
+"""Groups of which one each is needed, and how it is had."""
 
 TOOLS: Tools = {
     ("qemu-img",): "install qemu-img: yum install qemu-img",
     (
         "qemu-storage-daemon",
-        "guestfish",
-    ): "install qemu-storage-daemon (QEMU 6 or later), or yum install libguestfs-tools-c",
+        f"{_MODULE}guestfs",
+    ): "install qemu-storage-daemon (QEMU 6 or later), or libguestfs with its bindings for this Python",
     ("debugfs",): "install e2fsprogs: yum install e2fsprogs",
     ("ssh",): "install an ssh client: yum install openssh-clients",
 }
@@ -55,8 +58,12 @@ def _programs(settings: KvmRocksSettings, root: bool, tools: Tools) -> Iterator[
         what = "rocks is to be run by root: for others its exit status says nothing"
         yield Fault("user", what, "run pragma as root, or set rocks = 'sudo -n /opt/rocks/bin/rocks' in kvm_rocks.conf")
     for names, mend in tools.items():
-        if not any(map(which, names)):
+        if not any(map(_is_there, names)):
             yield Fault(names[0], f"{' or '.join(names)} is not installed", mend)
+
+
+def _is_there(name: str) -> bool:
+    return bool(find_spec(name.removeprefix(_MODULE)) if name.startswith(_MODULE) else which(name))
 
 
 def _rocks(settings: KvmRocksSettings, rocks: Rocks, ssh: Hosts) -> Iterator[Fault]:

@@ -36,20 +36,25 @@ def test_others_than_root_need_words_before_rocks(bench: RocksBench) -> None:
 
 
 def test_missing_guest_tools_are_told_with_all_else(bench: RocksBench) -> None:
-    tools = {("qemu-nowhere", "guest-nowhere"): "install one", ("ssh-nowhere",): "install it", ("sh",): "never"}
+    tools = {
+        ("qemu-nowhere", "python3-nowhere"): "install one",
+        ("qemu-nowhere", "python3-json"): "never",
+        ("ssh-nowhere",): "install it",
+        ("sh",): "never",
+    }
     bench.site.faults({"match": "^list host interface", "empty": True, "times": None})
     with pytest.raises(PreflightError) as caught:
         check(bench.settings, bench.rocks, bench.ssh, root=True, tools=tools)
     found = {fault.where: fault.what for fault in caught.value.faults}
     assert found.pop("rocks list host interface")
     assert found == {
-        "qemu-nowhere": "qemu-nowhere or guest-nowhere is not installed",
+        "qemu-nowhere": "qemu-nowhere or python3-nowhere is not installed",
         "ssh-nowhere": "ssh-nowhere is not installed",
     }
 
 
 def test_what_disks_are_filled_and_sent_with_is_looked_for() -> None:
-    assert {"qemu-img", "qemu-storage-daemon", "guestfish", "debugfs", "ssh"} == {
+    assert {"qemu-img", "qemu-storage-daemon", "python3-guestfs", "debugfs", "ssh"} == {
         name for group in TOOLS for name in group
     }
 
