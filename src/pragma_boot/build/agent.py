@@ -25,9 +25,18 @@ def agent(source: Path) -> str:
     return bundle(bundler, _HEAD, _ENTRY, "main(sys.argv[1:])")
 
 
+def shipped(source: Path) -> dict[str, bytes]:
+    """The files of the folder `guest`: the agent, and what starts it with each init."""
+    found = {"pragma-guest": agent(source).encode()}
+    for path in sorted((source / "pragma_boot/build/files/agent").iterdir()):
+        found[path.name] = path.read_bytes()
+    return found
+
+
 def main(checkout: Path) -> None:
-    """Write the agent into *checkout*."""
-    write_atomic(checkout / FILE, agent(checkout / "src"), 0o755)
+    """Write the folder `guest` of *checkout*."""
+    for name, data in shipped(checkout / "src").items():
+        write_atomic(checkout / "guest" / name, data, 0o755 if data.startswith(b"#!") else 0o644)
 
 
 if __name__ == "__main__":
