@@ -97,8 +97,14 @@ COMMAND = Command(
         JSON,
         Parameter("enable-ent", Ent(), "Connect the nodes to ENT, where the site has it.", unsaid="no"),
         Parameter("add-iface", Text("network[:CIDR],..."), "Connect the nodes to further networks of the site."),
-        Parameter("enable-ipop-client", Text("URL"), "Join the compute nodes to the IPOP network of that server."),
-        Parameter("enable-ipop-server", Text("URL"), "Make the frontend an IPOP server for its computes."),
+        Parameter(
+            "enable-ipop-client", Text("URL"),
+            "Join all nodes to the overlay whose hub publishes itself there; it is waited for.",
+        ),
+        Parameter(
+            "enable-ipop-server", Text("URL"),
+            "Found an overlay for clusters of several sites, with the frontend as its hub, and publish it there.",
+        ),
     ),
     body=(
         "The CPUs are spread over compute nodes of at most 'cpus_per_node' CPUs each. Whatever fails, or an interrupt"
@@ -109,12 +115,15 @@ COMMAND = Command(
         ("pragma boot demo 8 name=lab mem=4096:2048 key=~/keys.pub", "with a name, memory and keys of its own"),
         ("pragma boot demo 4 --dry-run", "what would be booted"),
         ("pragma boot demo 4 add-iface=openflow:10.103.0.1/28", "on a further network, the frontend at that address"),
+        ("pragma boot demo 4 enable-ipop-server=file:///shared/join", "the hub of an overlay that others may join"),
     ),
     notes=(
         "`mem=0` means that nothing is said: schedulers compute the number by rounding and send 0 for small requests.",
         "A key file may hold several lines (the user's key and an operator's).",
         "On a further network computes have the addresses after the frontend's. Without a CIDR, or with a network as a"
         " whole (`10.103.0.0/28`), the first free ones in a row are taken; docs/networks.md says more.",
+        "An overlay joins clusters of several sites by WireGuard; its URL is a file (`file:///PATH`) or an exchange"
+        " (`http(s)://HOST/PATH?jobId=JOB`). docs/networks.md says more.",
         "The log has the INFO lines `Requesting N CPUs`, `Found available public IP IP -> FQDN`,"
         " `Allocated cluster FE with compute nodes: a, b` and `Successfully deployed frontend FE`.",
     ),
