@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -22,8 +23,12 @@ _LINKS = 5
 
 def program(python: str = "/usr/bin/env python3") -> str:
     """The agent's text, of the sources that run now; *python*: what starts it."""
-    first, _, rest = agent(Path(str(resources.files("pragma_boot"))).parent).partition("\n")
-    return f"{first[:2]}{python}\n{rest}"
+    return f"#!{python}\n{_bundled().partition(chr(10))[2]}"
+
+
+@cache
+def _bundled() -> str:
+    return agent(Path(str(resources.files("pragma_boot"))).parent)
 
 
 def agent_edits(guest: Files) -> list[Edit]:
