@@ -171,6 +171,18 @@ def test_12_a_full_container_gets_nothing_and_zero_computes_name_none(bench: Roc
     assert not any(word.startswith("container-hosts") for word in call)
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_12_the_container_with_most_free_cpus_comes_first(make: Make, version: str) -> None:
+    bench = make(version)
+    hosts = []
+    for number, cpus in enumerate((5, 3, 1)):
+        hosts.append(bench.allocate(f"c{number}", 1, number, cpus=cpus).computes[0].host)
+    assert sorted(hosts) == ["vm-container-0-0", "vm-container-0-1", "vm-container-0-2"]
+    order = [node.host for node in bench.allocate("c3", 3, 3, cpus=2).computes]
+    assert order[0] == hosts[2]
+    assert hosts[0] not in order
+
+
 def test_13_a_node_whose_container_does_not_answer_is_unknown_not_stopped(bench: RocksBench) -> None:
     bench.boot("vc", 1)
     bench.site.faults({"match": "status=true", "libvirt_down": ["vm-container-0-0"], "times": None})
