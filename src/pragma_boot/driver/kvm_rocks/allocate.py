@@ -111,11 +111,12 @@ class Allocator:
     ) -> Allocation:
         """Read back what Rocks made: an exit status of 0 says little. Raises DriverError for anything else."""
         names = [machine_of(plan.cluster, node.name) for node in plan.nodes]
-        cluster, machines, interfaces = together(
+        cluster, machines, all_interfaces = together(
             functools.partial(reader.cluster, plan.cluster),
             functools.partial(reader.machines, *names),
-            functools.partial(reader.interfaces, *names),
+            reader.interfaces,
         )
+        interfaces = [each for each in all_interfaces if each.host in names]
         if cluster is None or sorted(cluster.states) != sorted(names):
             seen = ", ".join(cluster.states) if cluster else "nothing"
             raise _differs(plan, f"its nodes are {seen}, not {', '.join(names)}")
@@ -128,6 +129,7 @@ class Allocator:
         mine = [each for each in interfaces if each.host == plan.cluster]
         if not any(each.ip == leases.public_ip for each in mine):
             raise _differs(plan, f"its frontend does not have {leases.public_ip}")
+        _refuse_what_others_have(plan, interfaces, [each for each in all_interfaces if each.host not in names])
         macs = {node.name: _macs(plan, node, leases.vlan, interfaces) for node in plan.nodes}
         return placing.allocation(plan, replace(leases, macs=macs), self.side, hosts)
 
@@ -148,6 +150,18 @@ def _refuse_what_is_taken(leases: Leases, names: Iterable[str], interfaces: Sequ
         if each.ip == leases.public_ip or each.vlan == leases.vlan:
             what = f"the address {each.ip}" if each.ip == leases.public_ip else f"VLAN {leases.vlan}"
             raise DriverError(f"{what} is in use by {each.host} already", resolution="repeat: another is taken then")
+
+
+def _refuse_what_others_have(plan: Plan, mine: Sequence[Interface], others: Iterable[Interface]) -> None:
+    """Whoever adds a cluster by hand at the same moment gets the same MACs and addresses (rocks.md 3.7)."""
+    macs, addresses = {each.mac for each in mine}, {each.ip for each in mine}
+    vlans = {each.vlan for each in mine}
+    for each in others:
+        for what, theirs in (("MAC", each.mac in macs and each.mac), ("address", each.ip in addresses and each.ip)):
+            if theirs:
+                raise _differs(plan, f"{each.host} got the same {what} {theirs} at the same moment")
+        if each.vlan in vlans and each.vlan and not each.carries_vlan:
+            raise _differs(plan, f"{each.host} got the same VLAN {each.vlan} at the same moment")
 
 
 def _macs(plan: Plan, node: NodeSpec, vlan: int, interfaces: Iterable[Interface]) -> dict[str, Mac]:

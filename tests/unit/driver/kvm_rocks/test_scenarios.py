@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+import re
 import signal
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from fakes.rocks import VERSIONS, QuickRocks, RocksBench, rocks_site
 from pragma_boot.cluster.boot import BootRequest, boot
 from pragma_boot.cluster.stop import clean, shutdown, start
 from pragma_boot.cluster.view import clusters
-from pragma_boot.errors import CapacityError, NotReadyError, PragmaError
+from pragma_boot.errors import CapacityError, DriverError, NotReadyError, PragmaError
 from pragma_boot.model import ClusterName, ImageName
 from pragma_boot.run import Completed
 
@@ -135,6 +136,31 @@ def test_a_half_done_add_cluster_is_removed_with_its_vlan_rows(
     with pytest.raises(PragmaError, match="add cluster"):
         boot(site, REQUEST)
     assert (emulated.inventory(), clusters(site)) == (before, ())
+
+
+@pytest.mark.parametrize("vlan", [22, 99], ids=["same VLAN", "another"])
+@pytest.mark.parametrize("step", ["checked", "frontend addresses", "synced"])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_somebody_adds_by_hand_meanwhile_stays_theirs(tmp_path: Path, version: str, step: str, vlan: int) -> None:
+    emulated = RocksSite.create(tmp_path / "site", version)
+    site = rocks_site(tmp_path / "here", emulated)
+    theirs = ["add cluster", "198.51.100.10", "1", "fe-name=theirs", "cluster-naming=true", f"vlan={vlan}"]
+    emulated.faults({"match": "fe-name=vc", "at": step, "race": [str(emulated.rocks), *theirs]})
+    with pytest.raises(DriverError, match="did not make cluster vc") as caught:
+        boot(site, REQUEST)
+    assert re.search("theirs", str(caught.value.details))
+    names = {node.name for node in emulated.state().nodes}
+    assert {"theirs", "vm-theirs-0"} <= names
+    if vlan == 99:
+        assert not {"vc", "vm-vc-0", "vm-vc-1"} & names
+        return
+    assert [view.name for view in clusters(site) if view.state == "broken"] == ["vc"]
+    emulated.call("set host interface vlan", "theirs", "eth0", "98")
+    emulated.call("set host interface vlan", "vm-theirs-0", "eth0", "98")
+    clean(site, VC)
+    names = {node.name for node in emulated.state().nodes}
+    assert {"theirs", "vm-theirs-0"} <= names
+    assert not {"vc", "vm-vc-0", "vm-vc-1"} & names
 
 
 def _killed(site: RocksSite, folder: Path, number: int, after: bool) -> None:
