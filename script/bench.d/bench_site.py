@@ -173,7 +173,7 @@ def bench_site(*, memory: int, clusters: int = 8) -> Iterator[BenchSite]:
 def clear_up() -> None:
     """Remove everything that a bench makes, by its names; images and their like stay for the next one."""
     for name in virsh("list", "--all", "--name"):
-        if name.startswith(("bench.", "pragma-bench-")):
+        if name.startswith(("bench.", "bench-", "pragma-bench-")):
             virsh("destroy", name)
             virsh("undefine", name)
     for name in virsh("net-list", "--all", "--name"):

@@ -42,6 +42,7 @@ from pragma_boot.model import (
     Role,
     no_progress,
 )
+from pragma_boot.network.overlay import membership
 
 A, B, C = ClusterName("drv-a"), ClusterName("drv-b"), ClusterName("drv-c")
 COMPUTE = NodeName("compute-0")
@@ -175,10 +176,17 @@ def on_rocks(folder: Path, version: str) -> Rig:
     return Rig(another, EmptyDisks(folder), state)
 
 
+def is_whole_machine() -> bool:
+    """Whether root is root, and not so called in a user namespace only."""
+    return Path("/proc/self/uid_map").read_text().split() == ["0", "0", "4294967295"]
+
+
 def on_qemu(folder: Path) -> Iterator[Rig]:
     """Processes of whoever runs this: root or not."""
     if accel.emulator() is None:
         pytest.skip("needs QEMU")
+    if os.geteuid() == 0 and is_whole_machine():
+        pytest.skip("tests/live/test_rootless.py runs it, as a plain user")
     state = StateFolder(folder / "state")
 
     def another(settings: ClusterSettings) -> Driver:
@@ -299,6 +307,19 @@ def test_every_node_is_on_the_further_networks_of_the_plan(rig: Rig) -> None:
     assert {(nic.network, nic.mtu, nic.gateway) for nic in nics} == {("openflow", 1450, None)}
     assert [str(nic.address) for nic in nics] == ["10.103.0.3/28", "10.103.0.4/28", "10.103.0.5/28"]
     assert len({nic.mac for node in allocation.nodes for nic in node.nics}) == 7
+
+
+def test_an_overlay_of_the_engines_nodes_has_a_hub_that_others_reach(rig: Rig) -> None:
+    if "ipop" not in rig.driver.info.options:
+        pytest.skip("this engine has no overlays")
+    allocation = rig.allocate(plan(A, 2))
+    assert rig.driver.info.wants_disks  # keys travel on them
+    assert allocation.frontend.nic("public").address.ip == allocation.public_ip
+    information, members = membership.found(allocation, IPv4Network("172.20.4.0/22"))
+    assert information.hub == allocation.public_ip
+    at_home = {peer.endpoint for peer in members[allocation.frontend.name].peers if peer.endpoint}
+    assert at_home == {f"{node.nic('private').address.ip}:51820" for node in allocation.computes}
+    assert set(members) == {node.name for node in allocation.nodes}
 
 
 def test_an_allocated_cluster_is_seen_and_holds_its_vlan(rig: Rig) -> None:

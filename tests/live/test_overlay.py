@@ -20,7 +20,10 @@ PATIENCE = 90
 
 @dataclass
 class World:
-    """Site *a* has the hub and a cluster that joins late, site *b* one with a compute node behind its frontend."""
+    """Site *a* has the hub and a cluster that joins late, site *b* one with a compute node behind its frontend.
+
+    The late one is a Debian with systemd, whose network manager sets up WireGuard; the others do so by a script.
+    """
 
     a: LiveSite
     b: LiveSite
@@ -40,7 +43,8 @@ class World:
         self.clusters[what] = site
         option = "enable-ipop-server" if what == "hub" else "enable-ipop-client"
         key = f"key={self.folder / 'key.pub'}"
-        return site.start("boot", "tiny", str(cpus), f"name={self.name(what)}", f"{option}=file://{self.exchange}", key)
+        image = "demo" if what == "late" else "tiny"
+        return site.start("boot", image, str(cpus), f"name={self.name(what)}", f"{option}=file://{self.exchange}", key)
 
     def on(self, what: str, command: str, node: str = "") -> Ran:
         return self.clusters[what].pragma("ssh", self.name(what), *([node] if node else []), "--", command, timeout=60)
@@ -143,7 +147,8 @@ def test_names_are_the_overlays_alone_and_of_others_addresses(world: World) -> N
     assert "www.example.org" not in hosts
 
 
-def test_a_cluster_that_joins_later_is_known_to_all_before_it(world: World) -> None:
+def test_a_cluster_that_joins_later_is_known_to_all_before_it(world: World, demo: Path) -> None:
+    world.a.add_image("demo", demo)
     ended(world.start("late", 0))
     for what, node in (("hub", "compute-0"), ("far", "compute-0"), ("far", ""), ("hub", "")):
         assert world.will_reach(what, world.address("late"), node=node), (what, node)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from fakes.cluster_site import FakeDisks, go_on, make_site, traces
+from fakes.cluster_site import FakeDisks, go_on, make_cloud, make_site, traces
 from fakes.guest import FakeGuest
 from fakes.images import ROOTS
 from fakes.overlay import join_information
@@ -248,6 +248,16 @@ def test_wishes_that_cannot_be_are_refused(tmp_path: Path, options: dict[str, st
         with pytest.raises(error) as caught:
             call(site, BootRequest(ImageName("demo"), 0, options=options))
         assert caught.value.resolution
+    assert traces(tmp_path) == set()
+
+
+@pytest.mark.parametrize("option", ["enable-ipop-server", "enable-ipop-client"])
+def test_a_driver_without_overlays_refuses_both_options(tmp_path: Path, option: str) -> None:
+    site, _ = make_cloud(tmp_path / "cloud")
+    for call in (preview, boot):
+        with pytest.raises(NotAvailableError, match=f"{option}= is not available") as caught:
+            call(site, BootRequest(ImageName("demo"), 1, options={option: f"file://{tmp_path / 'join'}"}))
+        assert caught.value.resolution == f"boot without {option}="
     assert traces(tmp_path) == set()
 
 
