@@ -54,8 +54,8 @@ class DriverInfo:
     has_console: `console_log` gives a file for each node that runs.
     direct_kernel: `deploy` can start a node's kernel without the image's boot loader.
     options: names of optional command line features that it has: `add-iface`, `enable-ent`, `ipop`. With the first
-    two it puts nodes on the plan's further networks (`Plan.extra`). `ipop` (overlays) asks for `wants_disks`, and for the
-    frontend's own interface on `public` to have the address that other sites reach.
+    two it puts nodes on the plan's further networks (`Plan.extra`). `ipop` (overlays) asks for `wants_disks`, and for
+    the frontend's own interface on `public` to have the address that other sites reach.
     """
 
     name: str
