@@ -285,3 +285,22 @@ def test_the_script_starts_no_program_that_an_image_may_lack() -> None:
     for program in ("grep", "awk", "sed", "cut", "cat", "date", "ip ", "hostname "):
         assert not [line for line in text.splitlines() if line.strip().startswith(program)], program
     assert os.linesep.join(text.splitlines()) == text.rstrip("\n")
+
+
+def test_a_member_of_an_overlay_waits_for_its_address_the_hub_and_the_names(frontend: Node) -> None:
+    hub = "127.0.0.1" if frontend.shell[0] == "busybox" else "172.20.4.1"  # busybox prefers its own ping to ours
+    with (frontend.root / "etc/pragma/node").open("a") as facts:
+        facts.write(f"overlay=172.20.4.2\nhub={hub}\nlearnt=/run/pragma-names/learnt\n")
+    frontend.start()
+    frontend.wait_for("vc1 waiting no-overlay 172.20.4.2")
+    if frontend.shell[0] != "busybox":
+        frontend.tool("ping", f"[ -e {frontend.root}/up ]")
+        frontend.tool("bash", "exit 1")
+    table = frontend.root / "proc/net/fib_trie"
+    table.write_text(table.read_text() + "     |-- 172.20.4.2\n        /32 host LOCAL\n")
+    if frontend.shell[0] != "busybox":
+        frontend.wait_for(f"vc1 waiting no-hub {hub}")
+        frontend.write("up", "")
+    frontend.wait_for("vc1 waiting no-names")
+    frontend.write("/run/pragma-names/learnt", "")
+    frontend.wait_for("vc1 ready")
