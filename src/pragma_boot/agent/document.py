@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 from xml.etree import ElementTree
 
-from pragma_boot.agent import values
+from pragma_boot.agent import overlays, values
 from pragma_boot.errors import GuestError
 from pragma_boot.model import (
     PRIVATE,
@@ -33,10 +33,6 @@ _NODES = 4096
 _DEPTH = 16
 _TAG = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
-_KEY = re.compile(r"(?:ssh-|ecdsa-|sk-)[a-z0-9@.-]{1,60} [A-Za-z0-9+/]{4,16384}={0,2}(?: [^\x00-\x1f\x7f]*)?")
-_PRIVATE_KEY = re.compile(
-    r"-----BEGIN OPENSSH PRIVATE KEY-----\n(?:[A-Za-z0-9+/=]{1,100}\n){1,100}-----END OPENSSH PRIVATE KEY-----\n"
-)
 
 
 @dataclass(frozen=True)
@@ -70,6 +66,7 @@ def parse(data: bytes) -> Document:
         vlan=0,
         dns=reader.dns(),
         nodes=nodes,
+        overlay=overlays.read(reader, own, [node.name for node in nodes], notes),
     )
     switch = reader.extension("nat")
     nat = switch is None or switch.get("enabled", "yes") != "no"
@@ -227,7 +224,7 @@ class _Reader:
     def _extended(self) -> list[NodeAllocation]:
         """The nodes that our own extension tells to compute nodes, with their addresses."""
         found = []
-        for element in self._extensions("node"):
+        for element in self.extensions("node"):
             role = Role.FRONTEND if element.get("role") == Role.FRONTEND else Role.COMPUTE
             node = self._member(element, role, "255.255.255.255") if len(element) else None
             found += [node] if node else []
@@ -266,41 +263,32 @@ class _Reader:
     def access(self, own: NodeAllocation) -> Access:
         """Keys: the user's always, the cluster's and the hosts' where our extension has them."""
         told = self.extension("clusterkey")
-        cluster = KeyPair("", "") if told is None else self._pair(told.text or "", told.get("public", ""), "clusterkey")
+        cluster = KeyPair("", "") if told is None else values.pair(told, told.get("public", ""), self._notes)
         hosts = {}
-        for element in self._extensions("node"):
+        for element in self.extensions("node"):
             public = element.get("hostkey", "")
             name = NodeName(element.get("name", ""))
-            if _KEY.fullmatch(public):
+            if values.KEY.fullmatch(public):
                 hosts[name] = KeyPair("", public)
         private = self.extension("hostkey")
         if private is not None and own.name in hosts:
-            hosts[own.name] = self._pair(private.text or "", f"{hosts[own.name].public} {own.name}", "hostkey")
+            hosts[own.name] = values.pair(private, f"{hosts[own.name].public} {own.name}", self._notes)
         return Access(tuple(key for key in self._keys() if key != cluster.public), cluster, hosts)
 
     def _keys(self) -> list[str]:
         lines = [line.strip() for element in self._root.findall("key") for line in (element.text or "").splitlines()]
-        good = [line for line in lines if _KEY.fullmatch(line)]
+        good = [line for line in lines if values.KEY.fullmatch(line)]
         wrong = sum(1 for line in lines if line) - len(good)
         if wrong:
             self._notes.append(f"{wrong} lines of <key> are no public keys")
         return list(dict.fromkeys(good))
 
-    def _pair(self, private: str, public: str, what: str) -> KeyPair:
-        text = private.strip() + "\n" if private.strip() else ""
-        if text and not _PRIVATE_KEY.fullmatch(text):
-            self._notes.append(f"<{what}> is no private key")
-            text = ""
-        if not _KEY.fullmatch(public):
-            self._notes.append(f"<{what}> has no public key")
-            return KeyPair("", "")
-        return KeyPair(text, public)
-
     def extension(self, tag: str) -> ElementTree.Element | None:
         """The first element *tag* of our own extension."""
-        return next(iter(self._extensions(tag)), None)
+        return next(iter(self.extensions(tag)), None)
 
-    def _extensions(self, tag: str) -> list[ElementTree.Element]:
+    def extensions(self, tag: str) -> list[ElementTree.Element]:
+        """All of them."""
         found = self._root.find("pragma")
         return [] if found is None else found.findall(tag)[:_NODES]
 

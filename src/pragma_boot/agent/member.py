@@ -22,6 +22,7 @@ from pragma_boot.image.profile import Backend, GuestProfile, Nat
 from pragma_boot.image.render import VC_OUT, edits
 from pragma_boot.image.render.agent import APPLIED, STATE, applied_mark
 from pragma_boot.image.render.target import Target
+from pragma_boot.image.wireguard import with_wireguard
 from pragma_boot.model import PRIVATE, Mac
 
 _log = logging.getLogger(__name__)
@@ -89,6 +90,8 @@ def apply(root: LiveRoot, system: System, config: Config, data: bytes, *, runnin
 def _profile(root: LiveRoot, config: Config, document: Document) -> GuestProfile:
     """What this machine is; its identity is its own, and stays."""
     profile = replace(inspect(root), identity=())
+    if document.allocation.overlay:
+        profile = with_wireguard(root, profile)
     if config.backend != "auto":
         profile = replace(profile, backend=Backend(config.backend))
     if config.nat == "no" or (config.nat == "auto" and not document.nat):

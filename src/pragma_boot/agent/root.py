@@ -142,7 +142,7 @@ class LiveRoot:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(edit.data)
                 if edit.group:
-                    os.fchown(file.fileno(), 0, edit.group)
+                    os.fchown(file.fileno(), -1, edit.group)
                 os.fchmod(file.fileno(), edit.mode)
                 file.flush()
                 os.fsync(file.fileno())

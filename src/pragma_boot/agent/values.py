@@ -7,7 +7,13 @@ from ipaddress import IPv4Address, IPv4Interface, ip_address
 from xml.etree import ElementTree
 
 from pragma_boot.errors import GuestError
+from pragma_boot.model import KeyPair
 
+KEY = re.compile(r"(?:ssh-|ecdsa-|sk-)[a-z0-9@.-]{1,60} [A-Za-z0-9+/]{4,16384}={0,2}(?: [^\x00-\x1f\x7f]*)?")
+"""An authorized_keys line without options."""
+_PRIVATE_KEY = re.compile(
+    r"-----BEGIN OPENSSH PRIVATE KEY-----\n(?:[A-Za-z0-9+/=]{1,100}\n){1,100}-----END OPENSSH PRIVATE KEY-----\n"
+)
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
 
 
@@ -59,3 +65,16 @@ def cpus(element: ElementTree.Element) -> int:
     """The element's `cpus`; 1 where there is none, or none that makes sense."""
     text = element.get("cpus", "1")
     return int(text) if re.fullmatch(r"[1-9][0-9]{0,3}", text) else 1
+
+
+def pair(element: ElementTree.Element, public: str, notes: list[str]) -> KeyPair:
+    """The key pair whose private part is the element's text; what is none of either is noted and left out."""
+    private = (element.text or "").strip()
+    text = f"{private}\n" if private else ""
+    if text and not _PRIVATE_KEY.fullmatch(text):
+        notes.append(f"<{element.tag}> is no private key")
+        text = ""
+    if not KEY.fullmatch(public):
+        notes.append(f"<{element.tag}> has no public key")
+        return KeyPair("", "")
+    return KeyPair(text, public)

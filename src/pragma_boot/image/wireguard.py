@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from pragma_boot.errors import Fault, GuestError
 from pragma_boot.image import peek
-from pragma_boot.image.base import Guest
+from pragma_boot.image.base import Files, Guest
 from pragma_boot.image.kernel import default_entry
 from pragma_boot.image.profile import Backend, GuestProfile, Hook, WireGuard
 
@@ -22,7 +22,7 @@ _KERNEL_MEND = (
 _TOOLS_MEND = "install wireguard-tools (wg) in the image, or let systemd-networkd or NetworkManager run its network"
 
 
-def with_wireguard(guest: Guest, profile: GuestProfile) -> GuestProfile:
+def with_wireguard(guest: Files, profile: GuestProfile) -> GuestProfile:
     """The profile with what it says of WireGuard filled in; it is looked for only where a cluster is in an overlay."""
     group = _group(guest, "systemd-network")
     native = {
@@ -62,7 +62,7 @@ def _kernels(guest: Guest) -> tuple[str, ...]:
     return (chosen,) if chosen in there else tuple(sorted(there))
 
 
-def _has_module(guest: Guest, version: str) -> bool:
+def _has_module(guest: Files, version: str) -> bool:
     for folder in _MODULES:
         for name in ("modules.dep", "modules.builtin"):
             if re.search(rb"(?m)(?:^|/)wireguard\.ko", _content(guest, f"{folder}/{version}/{name}")):
@@ -70,32 +70,33 @@ def _has_module(guest: Guest, version: str) -> bool:
     return False
 
 
-def _content(guest: Guest, path: str) -> bytes:
+def _content(guest: Files, path: str) -> bytes:
     try:
         return guest.read(path) if guest.exists(path) else b""
     except GuestError:
         return b""
 
 
-def _group(guest: Guest, name: str) -> int:
+def _group(guest: Files, name: str) -> int:
     """The number of a group in the image; 0 where it has none (or root's, which is as good as none here)."""
     found = re.search(rf"(?m)^{name}:[^:]*:(\d{{1,9}}):", peek.text(guest, "/etc/group"))
     return int(found[1]) if found else 0
 
 
-def _systemd(guest: Guest) -> Iterable[tuple[int, ...]]:
+def _systemd(guest: Files) -> Iterable[tuple[int, ...]]:
     folders = [f"{library}/systemd" for library in _LIBRARIES]
     return _versions(guest, folders, r"libsystemd-shared-(\d{3})")
 
 
-def _network_manager(guest: Guest) -> Iterable[tuple[int, ...]]:
+def _network_manager(guest: Files) -> Iterable[tuple[int, ...]]:
     folders = [f"{library}/NetworkManager" for library in _LIBRARIES]
     return _versions(guest, folders, r"(\d+)\.(\d+)\.\d+")
 
 
-def _versions(guest: Guest, folders: Iterable[str], pattern: str) -> list[tuple[int, ...]]:
+def _versions(guest: Files, folders: Iterable[str], pattern: str) -> list[tuple[int, ...]]:
     names = [name for folder in folders for name in guest.listdir(folder)]
-    return [tuple(map(int, found.groups())) for name in names if (found := re.match(pattern, name))]
+    matches = (re.match(pattern, name) for name in names)
+    return [tuple(map(int, found.groups())) for found in matches if found]
 
 
 def _since(versions: Iterable[tuple[int, ...]], needed: tuple[int, ...]) -> bool:
@@ -103,7 +104,7 @@ def _since(versions: Iterable[tuple[int, ...]], needed: tuple[int, ...]) -> bool
     return max(versions, default=needed) >= needed
 
 
-def _netplan_can(guest: Guest) -> bool:
+def _netplan_can(guest: Files) -> bool:
     candidates = [path for library in _LIBRARIES for path in peek.paths(guest, library, "libnetplan.so.*")]
     candidates += ["/usr/lib/netplan/generate", "/lib/netplan/generate", "/usr/libexec/netplan/generate"]
     return any(b"wireguard" in _content(guest, path) for path in candidates)

@@ -93,12 +93,17 @@ def _members(extension: _Element, allocation: Allocation, own: NodeAllocation, a
         member = _add(extension, "node", name=str(node.name), role=str(node.role))
         if node.name in access.hosts:
             member.set("hostkey", " ".join(access.hosts[node.name].public.split()[:2]))
+        if allocation.overlay:
+            member.set("overlay", str(allocation.overlay.members[node.name].address.ip))
         if own.role is Role.COMPUTE:  # a frontend's document has them above
             member.set("cpus", str(node.cpus))
             for nic in node.nics:
                 _add(member, nic.network, ip=str(nic.address.ip), netmask=str(nic.address.netmask))
     if own.name in access.hosts:
         _add(extension, "hostkey").text = access.hosts[own.name].private
+    if allocation.overlay and own.role is Role.FRONTEND:
+        names = allocation.overlay.names_key
+        _add(extension, "nameskey", public=names.public).text = names.private
     cluster = _add(extension, "clusterkey", public=access.cluster.public)
     if own.role is Role.FRONTEND:
         cluster.text = access.cluster.private

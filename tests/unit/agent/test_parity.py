@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import random
 import subprocess
 from dataclasses import replace
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 
 from fakes import images, machine
 from fakes.pythons import oldest
+from pragma_boot.agent.document import parse
 from pragma_boot.agent.main import Agent
 from pragma_boot.agent.root import LiveRoot
 from pragma_boot.image.inspect import inspect
 from pragma_boot.image.render import edits
-from pragma_boot.model import Allocation, NodeAllocation
+from pragma_boot.image.wireguard import with_wireguard
+from pragma_boot.model import Allocation, NodeAllocation, Overlay
+from pragma_boot.network.overlay import addresses, membership
 from pragma_boot.network.vc_out import document
 
 CHECKOUT = Path(__file__).parents[3]
@@ -76,3 +82,47 @@ def test_the_bundle_does_so_in_the_oldest_python_there_is(tmp_path: Path) -> Non
     for key, (status, found) in results.items():
         name, _, case = key.partition("-")
         assert (status, files(found)) == (0, files(offline(name, case))), key
+
+
+GROUP = f"root:x:0:\nsystemd-network:x:{os.getgid() or 998}:\n"
+TOOLS = {"/usr/bin/wg": "", "/sbin/ip": ""}
+MEMBERS = [
+    (name, kind, index)
+    for name in ("networkd", "networkmanager", "ifupdown", "busybox")
+    for kind in ("hub", "member")
+    for index in (0, 1)
+]
+
+
+def overlaid(kind: str) -> Allocation:
+    """A cluster in an overlay: its hub, or a member."""
+    plain, network = images.allocation(computes=1), IPv4Network("172.20.4.0/22")
+    information, members = membership.found(plain, network, slots=2, entropy=random.Random(7).randbytes)
+    if kind == "member":
+        members = membership.join(plain, information, (1, 2))
+    hub = addresses.hub_address(network)
+    return replace(plain, overlay=Overlay(hub, information.mtu, members, images.pair(9, "pragma-overlay")))
+
+
+@pytest.mark.parametrize(("name", "kind", "index"), MEMBERS)
+def test_nodes_of_an_overlay_are_the_same_too(name: str, kind: str, index: int, tmp_path: Path) -> None:
+    cluster = overlaid(kind)
+    node, access = cluster.nodes[index], images.access(cluster)
+    data = document(cluster, node, (), access)
+    image = images.root(name, **{"/etc/group": GROUP, **TOOLS})
+    disk = images.root(name, **{"/etc/group": GROUP, **TOOLS, "/root/vc-out.xml": data})
+    prefix = "eth" if name == "busybox" else "ens"
+    machine.build(str(tmp_path), disk.tree(), [(f"{prefix}{i}", nic.mac) for i, nic in enumerate(node.nics)])
+    assert Agent(LiveRoot(str(tmp_path)), machine.FakeSystem(str(tmp_path))).run("local") == 0
+    profile = replace(with_wireguard(image, inspect(image)), identity=())
+    image.apply(edits(profile, cluster, node, access, data))
+    found = files(machine.tree_of(str(tmp_path)))
+    assert found == files(image.tree())
+    assert any("wg0" in path or "overlay" in path for path in found)
+
+
+def test_a_document_with_half_an_overlay_is_a_node_without_one(tmp_path: Path) -> None:
+    cluster = overlaid("member")
+    found = parse(document(cluster, cluster.frontend, ()))
+    assert found.allocation.overlay is None
+    assert "the overlay is left alone" in found.notes[0]
