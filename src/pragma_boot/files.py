@@ -148,6 +148,14 @@ def unfinished(
         temporary.unlink(missing_ok=True)
 
 
+def abandoned(folder: Path, prefix: str) -> Iterator[Path]:
+    """The folders ``PREFIX<process>-…`` in *folder* whose process is no more: a command that was killed left them."""
+    for path in folder.glob(f"{prefix}[0-9]*"):
+        process = path.name.removeprefix(prefix).split("-")[0]
+        if process.isdigit() and not Path("/proc", process).exists():
+            yield path
+
+
 @contextlib.contextmanager
 def lock(path: Path, *, wait: float | None = None, busy: str = "", shared: bool = False) -> Iterator[None]:
     """Hold an advisory lock (flock) on *path*; the kernel lets go of it when the process dies.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from pragma_boot.errors import GuestError, PragmaError
-from pragma_boot.files import UNFINISHED, make_folder, unfinished
+from pragma_boot.files import UNFINISHED, abandoned, make_folder, unfinished
 from pragma_boot.image.appliance import appliance
 from pragma_boot.image.base import Guest
 from pragma_boot.image.export import available, exports, unmount
@@ -152,11 +152,9 @@ class FileDiskStore:
 
     def _sweep(self) -> None:
         """Remove the scratch folders of commands that were killed: nodes' secrets are in them."""
-        for old in self._scratch.glob(f"{_SCRATCH}[0-9]*"):
-            process = old.name.removeprefix(_SCRATCH).split("-")[0]
-            if process.isdigit() and not Path("/proc", process).exists():
-                unmount(old)
-                shutil.rmtree(old, ignore_errors=True)
+        for old in abandoned(self._scratch, _SCRATCH):
+            unmount(old)
+            shutil.rmtree(old, ignore_errors=True)
 
     def _folder(self, cluster: str) -> Path:
         if not cluster or cluster in (".", "..") or "/" in cluster:

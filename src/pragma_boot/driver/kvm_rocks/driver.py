@@ -191,8 +191,10 @@ class KvmRocksDriver:
 
     def release(self, cluster: ClusterName) -> None:
         """As in the contract; disks on the hosts and volumes are removed, too: only Rocks knows where they are."""
+        from pragma_boot.driver.kvm_rocks.extents import forget_abandoned  # noqa: PLC0415
         from pragma_boot.driver.kvm_rocks.release import Release  # noqa: PLC0415
 
+        forget_abandoned(self._scratch)
         with self._alone():
             Release(self._power(cluster, no_progress), self.volumes(), self._notes).run()
 

@@ -6,18 +6,21 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pragma_boot.errors import CommandError, DriverError
+from pragma_boot.files import abandoned
 from pragma_boot.model import Disk, DiskFormat, LocalDisk
 from pragma_boot.run import run
 
 BLOCK = 65536
 """Bytes; qcow2's usual cluster, and what `dd` on the other side is told."""
 
+_COPY = "pragma-raw-"
 _GAP = 16
 """Blocks: a shorter hole is sent rather than told."""
 _PIECE = 64
@@ -83,11 +86,15 @@ def read_blocks(path: Path, extent: Extent) -> Iterator[bytes]:
 
 @contextlib.contextmanager
 def as_raw(source: LocalDisk, scratch: Path) -> Iterator[Path]:
-    """A raw, sparse file with the image's content: the image itself, or a copy in *scratch* for as long as needed."""
+    """A raw, sparse file with the image's content: the image itself, or a copy in *scratch* for as long as needed.
+
+    Copies of commands that were killed go before.
+    """
     if source.format is DiskFormat.RAW:
         yield source.path
         return
-    with tempfile.TemporaryDirectory(prefix="pragma-raw-", dir=scratch) as name:
+    forget_abandoned(scratch)
+    with tempfile.TemporaryDirectory(prefix=f"{_COPY}{os.getpid()}-", dir=scratch) as name:
         copy = Path(name, "image.raw")
         run(
             ["qemu-img", "convert", "-f", str(source.format), "-O", "raw", source.path, copy],
@@ -95,6 +102,12 @@ def as_raw(source: LocalDisk, scratch: Path) -> Iterator[Path]:
             resolution=f"see that the image is sound and that there is space in {scratch}",
         )
         yield copy
+
+
+def forget_abandoned(scratch: Path) -> None:
+    """Remove the copies of commands that were killed: an image may be large."""
+    for old in abandoned(scratch, _COPY):
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _data(descriptor: int) -> Iterator[tuple[int, int]]:

@@ -9,7 +9,7 @@ import pytest
 
 from fakes.disks import MIB, sh
 from fakes.rocks import RocksBench
-from pragma_boot.driver.kvm_rocks.extents import BLOCK, overlay_extents, raw_extents
+from pragma_boot.driver.kvm_rocks.extents import BLOCK, as_raw, overlay_extents, raw_extents
 from pragma_boot.driver.kvm_rocks.hosts import Hosts
 from pragma_boot.driver.kvm_rocks.transfer import Parcel, Shipper
 from pragma_boot.model import Disk, DiskFormat, LocalDisk, NodeName
@@ -103,6 +103,20 @@ def test_an_image_is_made_raw_once_for_all_hosts(bench: RocksBench, tmp_path: Pa
             assert shipper.send(host, [Parcel(overlay(tmp_path, host, source), str(target))]) == {}
             assert len(list(bench.scratch.iterdir())) == 1
     assert list(bench.scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize("way", ["boot", "clean"])
+def test_a_raw_copy_of_a_command_that_was_killed_goes(bench: RocksBench, tmp_path: Path, way: str) -> None:
+    dead, mine = (bench.scratch / f"pragma-raw-{process}-x" for process in (2**22 + 1, os.getpid()))
+    for folder in (dead, mine):
+        folder.mkdir()
+        (folder / "image.raw").write_bytes(b"x")
+    if way == "clean":
+        bench.remove("vc")
+    else:
+        with as_raw(image(tmp_path, DiskFormat.QCOW2), bench.scratch):
+            pass
+    assert list(bench.scratch.iterdir()) == [mine]
 
 
 def test_a_stream_that_ends_early_leaves_nothing(bench: RocksBench, tmp_path: Path) -> None:
