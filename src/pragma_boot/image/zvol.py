@@ -8,10 +8,13 @@ of editing that files have serves volumes, too.
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from pragma_boot.files import abandoned
 from pragma_boot.image.base import DiskStore, Guest
 from pragma_boot.image.qcow2 import FileDiskStore, default_scratch
 from pragma_boot.model import (
@@ -30,6 +33,8 @@ from pragma_boot.model import (
     Volumes,
 )
 from pragma_boot.run import run
+
+_SCRATCH = "pragma-volumes-"
 
 
 class VolumeDiskStore:
@@ -114,7 +119,10 @@ class VolumeDiskStore:
 
     @contextlib.contextmanager
     def _scratch(self) -> Iterator[FileDiskStore]:
-        with tempfile.TemporaryDirectory(prefix="pragma-volumes-", dir=default_scratch()) as folder:
+        scratch = default_scratch()
+        for old in abandoned(scratch, _SCRATCH):  # nodes' secrets are in them
+            shutil.rmtree(old, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=f"{_SCRATCH}{os.getpid()}-", dir=scratch) as folder:
             yield FileDiskStore(Path(folder, "disks"), self._accel)
 
 

@@ -14,7 +14,7 @@ from fakes.disks import MIB, ext_disk, fsck, local, tree
 from fakes.rocks import VERSIONS, RocksBench
 from pragma_boot.errors import DriverError, GuestError
 from pragma_boot.image.base import Write
-from pragma_boot.image.qcow2 import FileDiskStore
+from pragma_boot.image.qcow2 import FileDiskStore, default_scratch
 from pragma_boot.image.zvol import VolumeDiskStore
 from pragma_boot.model import ClusterName, DiskFormat, LocalDisk, LocalImage, NodeName, NodeState, VolumeSource
 
@@ -108,3 +108,16 @@ def test_what_a_killed_look_has_left_is_replaced_by_the_next(make: Callable[...,
         assert [volume.state for volume in bench.site.state().volumes] == ["mapped"]
         with bench.driver.volumes().look(IMAGE) as (device, size):
             assert (device.exists(), size) == (True, 64 * MIB)
+
+
+def test_what_a_killed_edit_of_volumes_has_left_goes_with_the_next(
+    make: Callable[..., RocksBench], image: LocalImage, tmp_path: Path
+) -> None:
+    bench = make()
+    bench.site.add_zvol("pragma/centos7-vol", 64 * MIB, content=tmp_path / "content.img")
+    left = default_scratch() / f"pragma-volumes-{2**22 + 1}-test"  # no process has this number
+    left.mkdir()
+    store = VolumeDiskStore(FileDiskStore(tmp_path / "disks", lambda: "tcg"), bench.driver.volumes(), lambda: "tcg")
+    with store.inspect(image.frontend) as guest:
+        assert guest.read("/etc/hostname") == b"image\n"
+    assert not left.exists()
