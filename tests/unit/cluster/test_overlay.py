@@ -13,8 +13,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fakes.cluster_site import FakeDisks, go_on, make_cloud, make_site, traces
+from fakes.exchange_service import running_service
 from fakes.guest import FakeGuest
 from fakes.images import ROOTS
+from fakes.old_exchange import decoded, old_exchange
 from fakes.overlay import join_information
 from pragma_boot.cluster.boot import BootRequest, boot, preview
 from pragma_boot.cluster.site import Site
@@ -30,6 +32,7 @@ from pragma_boot.errors import (
     UsageError,
 )
 from pragma_boot.model import ClusterName, ImageName
+from pragma_boot.network.overlay.opening import open_exchange
 from pragma_boot.network.overlay.shared_file import SharedFile
 
 KERNEL = "/lib/modules/6.1.0-9-amd64"
@@ -52,9 +55,9 @@ def overlay_site(root: Path, hook: Callable[[str], None] = go_on, **settings: ob
 
 
 def start(
-    site: Site, name: str, cpus: int = 2, *, hub: Path | None = None, join: str | Path | None = None
+    site: Site, name: str, cpus: int = 2, *, hub: str | Path | None = None, join: str | Path | None = None
 ) -> ClusterView:
-    options = {"enable-ipop-server": f"file://{hub}"} if hub else {}
+    options = {"enable-ipop-server": str(hub)} if hub else {}
     options |= {"enable-ipop-client": str(join)} if join else {}
     return boot(site, BootRequest(ImageName("demo"), cpus, ClusterName(name), options=options))
 
@@ -321,3 +324,42 @@ def test_secrets_are_only_where_nobody_else_reads(tmp_path: Path, logged: list[s
             assert path.stat().st_mode & 0o077 == 0, path
     view = cluster(site, ClusterName("two"))
     assert not [secret for secret in secrets if secret in repr(view) + repr(site.store.get("two"))]
+
+
+def test_a_service_on_the_web_serves_as_well_and_keeps_no_cluster_that_is_gone(tmp_path: Path) -> None:
+    with running_service(tmp_path) as service:
+        url = service.url()
+        hub_site, site = overlay_site(tmp_path / "a"), overlay_site(tmp_path / "b")
+        start(hub_site, "one", hub=url)
+        start(site, "two", join=url)
+        held = open_exchange(url)
+        assert [member.name for member in held.members().values()] == ["two.overlay", "compute-0.two.overlay"]
+        remove(site, "two")
+        assert dict(held.members()) == {}
+        remove(hub_site, "one")
+        assert held.fetch() is None
+        assert (tmp_path / "b/state/site.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_service_that_does_not_answer_any_more_holds_nothing_up(tmp_path: Path, logged: list[str]) -> None:
+    site = overlay_site(tmp_path / "b")
+    with running_service(tmp_path) as service:
+        url = service.url()
+        start(overlay_site(tmp_path / "a"), "one", hub=url)
+        start(site, "two", join=url)
+    remove(site, "two")
+    assert site.store.all() == ()
+    assert any("slots of two@" in line for line in logged)
+    assert not [line for line in logged if url.partition("#token=")[2] in line]
+
+
+def test_exchanges_of_the_old_programs_time_serve_where_people_agree_on_slots(tmp_path: Path) -> None:
+    with old_exchange(decoded) as old:
+        start(overlay_site(tmp_path / "a"), "one", hub=old.url)
+        site = overlay_site(tmp_path / "b")
+        with pytest.raises(ExchangeError, match="keeps no claims") as caught:
+            start(site, "two", join=old.url)
+        assert "#first=" in str(caught.value.resolution)
+        assert traces(tmp_path / "b") == set()
+        found = addresses(start(site, "two", join=f"{old.url}#first=17"))
+        assert [int(address.ip) - int(address.network[0]) for address in found] == [18, 19]
