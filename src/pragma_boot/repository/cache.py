@@ -66,7 +66,7 @@ class Cache:
         """
         self._prepare()
         sources = recipe.sources()
-        _check_space(self._folder, subject, recipe)
+        _check_space(self._folder, subject, recipe.allocated())
         disk = self._disk(recipe, sources)
         with files.unfinished(disk, 0o444) as temporary:
             build(recipe, temporary, subject, progress, limits=limits)
@@ -79,13 +79,16 @@ class Cache:
             verify(temporary)
         return self._recorded(disk, recipe, sources)
 
-    def take(self, recipe: Recipe, fill: Callable[[Path], None], verify: Callable[[Path], None]) -> Path:
+    def take(
+        self, recipe: Recipe, fill: Callable[[Path], None], verify: Callable[[Path], None], packed: int = 0
+    ) -> Path:
         """Have the disk built by *fill*, and give its path; the parts need not be here before *fill* is done.
 
-        fill: gets an empty file. The caller holds the image's lock. Raises what *fill* and *verify* raise, and
-        PragmaError; nothing is left then.
+        fill: gets an empty file. packed: bytes of the parts, as far as they are known. The caller holds the image's
+        lock. Raises what *fill* and *verify* raise, and PragmaError; nothing is left then.
         """
         self._prepare()
+        _check_space(self._folder, self._folder.name, packed)
         arriving = self._folder / f"{files.UNFINISHED}arriving"
         try:
             arriving.touch(0o600)
@@ -174,9 +177,9 @@ def _record(recipe: Recipe, sources: list[Source], status: os.stat_result) -> di
     }
 
 
-def _check_space(folder: Path, subject: str, recipe: Recipe) -> None:
+def _check_space(folder: Path, subject: str, needed: int) -> None:
     """Say early that there is no room: what is not zero takes at least what its packed form does, roughly."""
-    needed, free = recipe.allocated(), files.free_bytes(folder)
+    free = files.free_bytes(folder)
     if free < needed:
         raise PragmaError(
             f"no room to unpack image {subject}",

@@ -54,9 +54,12 @@ class Disks:
         """
         return LocalImage(image, *(self._make(image, role, progress, limits(role)) for role in ROLES))
 
-    def take(self, image: Image, role: Role, recipe: Recipe, fill: Callable[[Path], None]) -> None:
-        """Have a role's disk built by *fill*, which also brings the parts of *recipe*; under the image's lock."""
-        self._cache(image.name).take(recipe, fill, self._verify(image, recipe))
+    def take(self, image: Image, recipe: Recipe, fill: Callable[[Path], None], packed: int) -> None:
+        """Have a disk built by *fill*, which also brings the parts of *recipe*; under the image's lock.
+
+        packed: bytes of the parts, as far as they are known.
+        """
+        self._cache(image.name).take(recipe, fill, self._verify(image, recipe), packed)
 
     def prune(self, offered: Callable[[ImageName], Collection[Path] | None], in_use: Collection[Path]) -> list[Path]:
         """Remove assembled disks but those in use and those that *offered* tells for a name; None: all of it stays."""

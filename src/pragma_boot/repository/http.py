@@ -195,11 +195,9 @@ class HttpRepository:
         if source.packing is Packing.RAW or len(missing) < len(parts):
             self._transfer(missing, image.name, progress)
         else:
-            self._unpack(image, role, source, parts, progress)
+            self._unpack(image, source, parts, progress)
 
-    def _unpack(
-        self, image: Image, role: Role, source: FileSource, parts: Collection[Wanted], progress: ProgressSink
-    ) -> None:
+    def _unpack(self, image: Image, source: FileSource, parts: Collection[Wanted], progress: ProgressSink) -> None:
         recipe = self._disks.recipe_of(source.packing, tuple(part.target for part in parts))
         limits = self._limits(parts)
 
@@ -209,7 +207,7 @@ class HttpRepository:
 
             transfer([partial(self._mirror.fetch, part) for part in parts], image.name, progress, consume)
 
-        self._disks.take(image, role, recipe, fill)
+        self._disks.take(image, recipe, fill, self._mirror.packed_size(parts))
 
     def _limits(self, parts: Collection[Wanted]) -> Limits:
         declared = self._mirror.disk_size(parts)

@@ -181,6 +181,11 @@ class Mirror:
         entries = [self.manifest.get(path) for part in parts for path in part.paths]
         return next((entry.disk_size for entry in entries if entry and entry.disk_size), None)
 
+    def packed_size(self, parts: Collection[Wanted]) -> int:
+        """Bytes of these parts, as far as a manifest tells."""
+        entries = [next(filter(None, map(self.manifest.get, part.paths)), None) for part in parts]
+        return sum(entry.size or 0 for entry in entries if entry)
+
     def is_current(self, wanted: Wanted) -> bool:
         """Whether an object is here and the server has no other one; writes nothing. Raises as `fetch`."""
         record = self.record(wanted)

@@ -1,4 +1,6 @@
 import gzip
+import hashlib
+import json
 import multiprocessing
 import os
 import threading
@@ -273,6 +275,38 @@ def test_a_missing_part_is_one_error_that_names_it(publisher: Publisher, reposit
     publisher.offer("demo", document("disk.img", "<file type='splited'><part>a</part><part>b</part></file>"), a=DISK)
     with pytest.raises(StatusError, match="demo/b cannot be had"):
         get(repository)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not which("mount"), reason="mounts a small file system")
+@pytest.mark.parametrize("told", [False, True])
+def test_a_full_cache_is_one_error(publisher: Publisher, repository: HttpRepository, told: bool) -> None:
+    """Seen while unpacking; where an index tells sizes, before anything is fetched."""
+    packed, path = gzip.compress(os.urandom(8 << 20), 1), f"{TOP}/demo/disk.img.gz"
+    publisher.offer("demo", document("disk.img.gz"), disk_img_gz=packed)
+    if told:
+        publisher.put("vcdb.json", index_of(publisher, "demo/disk.img.gz"))
+    cache = publisher.settings.cache
+    cache.mkdir()
+    run(["mount", "-t", "tmpfs", "-o", "size=6m", "pragma-test", cache])
+    try:
+        with pytest.raises(PragmaError) as caught:
+            get(repository)
+        assert not [file for file in cache.rglob("*") if file.is_file()]
+    finally:
+        run(["umount", cache])
+    assert "free some" in (caught.value.resolution or "")
+    assert (publisher.server.sent(path) == 0) is told
+    assert get(repository).frontend.path.read_bytes() == gzip.decompress(packed)
+
+
+def index_of(publisher: Publisher, *paths: str) -> str:
+    """An index with the documents and these disks."""
+    entries = []
+    for path in ("demo/demo.xml", *paths):
+        data = publisher.server.objects[f"{TOP}/{path}"].data
+        entries.append({"path": path, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()})
+    cluster = {"xml": "demo/demo.xml", "sha256": entries[0]["sha256"], "files": entries[1:]}
+    return json.dumps({"version": 1, "clusters": {"demo": cluster}})
 
 
 def test_an_interrupted_fetch_goes_on(publisher: Publisher, repository: HttpRepository) -> None:
