@@ -189,6 +189,10 @@ class Cloud:
 
     # --- for commands ----------------------------------------------------------------------------
 
+    def broke(self, command: str) -> None:
+        """An exception that the fake itself is to blame for."""
+        self.violations.append(f"{command}: the fake failed\n{traceback.format_exc()}")
+
     def new_id(self) -> str:
         return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
 
@@ -292,7 +296,7 @@ class Cloud:
         except ApiError as error:
             return error.code, error_body(error, made, account)
         except Exception:  # noqa: BLE001 - kept, and the test fails
-            self.violations.append(f"{entry.command}: the fake failed\n{traceback.format_exc()}")
+            self.broke(entry.command)
             return 530, error_body(ApiError(530, "the fake failed", masked=True), made, account)
 
     def _executed(self, call: Call) -> Body:

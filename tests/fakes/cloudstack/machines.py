@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from . import networking
@@ -72,19 +73,23 @@ def started(cloud: Cloud, machine: Machine, admin: bool) -> Work:
     try:
         yield 0.0
         machine.hostid = place(cloud, machine, admin).id
-        networks = {nic.networkid: cloud.state.networks[nic.networkid] for nic in machine.nics}
-        for network in networks.values():
+        for network in [cloud.state.networks[nic.networkid] for nic in machine.nics]:
             yield from networking.implement(cloud, network)
         yield cloud.delay("startVirtualMachine")
-        try:
-            cloud.hypervisor.start(machine, networks, cloud.state.templates[machine.templateid])
-        except HypervisorError as error:
-            raise ApiError(530, f"Unable to start {label(machine)}: {error}") from error
+        power_on(cloud, machine)
     except ApiError:
         machine.state, machine.hostid = "Stopped", None
         raise
     machine.state, machine.updated = "Running", cloud.engine.now
     return None
+
+
+def power_on(cloud: Cloud, machine: Machine) -> None:
+    networks = {nic.networkid: cloud.state.networks[nic.networkid] for nic in machine.nics}
+    try:
+        cloud.hypervisor.start(machine, networks, cloud.state.templates[machine.templateid])
+    except HypervisorError as error:
+        raise ApiError(530, f"Unable to start {label(machine)}: {error}") from error
 
 
 def stopped(cloud: Cloud, machine: Machine, forced: bool) -> Work:
@@ -155,6 +160,7 @@ def power_changed(cloud: Cloud, machine: Machine, state: str) -> None:
         cloud.hypervisor.stop(machine, True)
         machine.state, machine.hostid, machine.updated = "Stopped", None, cloud.engine.now
     elif state == "Running" and machine.state == "Stopped":
-        networks = {nic.networkid: cloud.state.networks[nic.networkid] for nic in machine.nics}
-        cloud.hypervisor.start(machine, networks, cloud.state.templates[machine.templateid])
-        machine.state, machine.hostid = "Running", place(cloud, machine, False).id
+        with suppress(ApiError):  # without room or a network it stays off
+            host = place(cloud, machine, False)
+            power_on(cloud, machine)
+            machine.state, machine.hostid = "Running", host.id

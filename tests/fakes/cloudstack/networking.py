@@ -165,6 +165,8 @@ def deleted(cloud: Cloud, network: Network) -> Work:
     if network.state in ("Implemented", "Shutdown"):
         network.state = "Shutdown"
         yield cloud.delay("shutdown")
+        if machines_on(cloud, network) or network.state != "Shutdown":  # somebody came meanwhile
+            raise failed
         shut_down(cloud, network)
     for rule in [one for one in cloud.state.rules.values() if one.networkid == network.id and not one.removed]:
         forget_rule(cloud, rule.id)

@@ -39,6 +39,8 @@ def associate(cloud: Cloud, call: Call) -> Task:
         except ApiError:
             networking.release(cloud, address)
             raise
+        if address.state != "Allocating" or address.networkid != network.id:
+            raise ApiError(530, f"Failed to associate ip address {address.ip}: network {network.name} is gone")
         address.state = "Allocated"
         return {"ipaddress": views.address(cloud, address)}
 

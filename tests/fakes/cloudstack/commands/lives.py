@@ -62,9 +62,8 @@ def reboot(cloud: Cloud, call: Call) -> Task:
         yield cloud.delay("rebootVirtualMachine")
         if machine.state != "Running":
             raise ApiError(530, f"The Instance {machine.id} ({machine.name}) is not running, unable to reboot it")
-        networks = {nic.networkid: cloud.state.networks[nic.networkid] for nic in machine.nics}
-        cloud.hypervisor.stop(machine, True)
-        cloud.hypervisor.start(machine, networks, cloud.state.templates[machine.templateid])
+        yield from machines.stopped(cloud, machine, True)
+        yield from machines.started(cloud, machine, call.account.admin)
         return _shown(cloud, call, machine)
 
     return _task(machine, work())
@@ -169,6 +168,10 @@ def add_nic(cloud: Cloud, call: Call) -> Task:
         _steady(machine)
         if machine.nic_on(network.id):
             raise ApiError(530, f"A NIC already exists for VM:{machine.instance} in network: {network.id}")
+        if machine.state == "Running":
+            yield from networking.implement(cloud, network)
+        if network.removed:
+            raise ApiError(530, f"Unable to find network {network.id}")
         ip = networking.guest_ip(cloud, network, call.args["ipaddress"])
         device = max((nic.device for nic in machine.nics), default=-1) + 1
         mac = call.args["macaddress"] or new_mac(cloud)

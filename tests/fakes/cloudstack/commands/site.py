@@ -58,7 +58,7 @@ def _inhabited(cloud: Cloud, call: Call, zoneid: str) -> bool:
 @command(
     "listNetworkOfferings",
     "id name displaytext zoneid=zones state guestiptype traffictype forvpc? specifyvlan? supportedservices* "
-    f"sourcenatsupported? availability isdefault? specifyipranges? istagged? tags networkid=networks {PAGING}",
+    f"sourcenatsupported? availability isdefault? specifyipranges? istagged? tags~4096 networkid=networks {PAGING}",
 )
 def list_network_offerings(cloud: Cloud, call: Call) -> Body:
     args = call.args
