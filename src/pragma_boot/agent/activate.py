@@ -45,6 +45,8 @@ class Activation:
         """After the new files are there: bring the network up as they say."""
         if self._profile.systemd:
             self._system.run(["systemctl", "daemon-reload"])
+        if self._profile.firewalld:
+            self._system.run(["firewall-cmd", "--reload"])
         actions: Mapping[Backend, Callable[[list[tuple[Nic, str]]], None]] = {
             Backend.NETPLAN: lambda _: self._each(["netplan", "apply"]),
             Backend.NETWORK_MANAGER: self._network_manager,
@@ -112,6 +114,8 @@ def start_units(root: LiveRoot, system: System) -> None:
     if names:
         system.run(["systemctl", "daemon-reload"])
         system.run(["systemctl", "start", "--no-block", *names])
+    for path in peek.paths(root, "/etc/sysctl.d", "9?-pragma*.conf"):
+        system.run(["sysctl", "-q", "-p", path])
     rules = "/etc/tmpfiles.d/pragma.conf"
     if peek.text(root, rules):
         system.run(["systemd-tmpfiles", "--create", rules])

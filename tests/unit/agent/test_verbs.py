@@ -248,7 +248,7 @@ LEASES = {
 }  # fmt: skip
 UP = {
     "networkd": ["networkctl reload", "networkctl reconfigure ens0", "networkctl reconfigure ens1"],
-    "networkmanager": ["nmcli connection reload", "nmcli --wait 30 connection up vc-private"],
+    "networkmanager": ["firewall-cmd --reload", "nmcli connection reload", "nmcli --wait 30 connection up vc-private"],
     "ifupdown": ["ifdown ens0", "ip addr flush dev ens0", "ifup private", "ifup public"],
     "wicked": ["wicked ifdown ens0", "wicked ifup private", "netconfig update -f"],
     "busybox": ["ip addr flush dev eth0", "ifup eth0"],
@@ -371,6 +371,7 @@ def test_after_the_first_start_systemd_learns_of_our_units(tmp_path: Path) -> No
     bench.system.commands.clear()
     assert bench.run("post") == 0
     assert "systemctl start --no-block pragma-nat.service pragma-report.service" in bench.system.commands
+    assert "sysctl -q -p /etc/sysctl.d/90-pragma.conf" in bench.system.commands
     Path(bench.top + "/run/pragma-guest/fresh").unlink()  # the next start
     bench.system.commands.clear()
     assert bench.run("post") == 0
