@@ -67,6 +67,8 @@ def implement(cloud: Cloud, network: Network) -> Work:
         yield Until(lambda: network.state != "Implementing")
     if network.state == "Implemented":
         return None
+    if network.removed:
+        raise ApiError(530, f"Unable to find network {network.id}")
     network.state = "Implementing"
     network.stuck = network.stuck or cloud.stuck
     try:

@@ -85,6 +85,26 @@ def test_a_network_goes_with_its_addresses_and_rules_but_not_under_machines(scen
         scene.user.done("deleteNetwork", id=network["id"])
 
 
+def test_an_address_that_is_asked_for_while_its_network_goes(scene: Scene) -> None:
+    network = scene.network()
+    gone = scene.user.job("deleteNetwork", id=network["id"])
+    late = scene.user.job("associateIpAddress", networkid=network["id"])
+    scene.cloud.settle()
+    assert [scene.user.result(job)["jobstatus"] for job in (gone, late)] == [1, 2]
+    assert {one.state for one in scene.state.addresses.values()} == {"Free"}
+
+
+def test_a_running_machine_brings_up_a_network_that_it_joins(scene: Scene) -> None:
+    first, second = scene.network(), scene.network("other", "10.6.0.1")
+    machine = scene.machine("vc1", first, startvm=True)
+    scene.user.done("addNicToVirtualMachine", virtualmachineid=machine["id"], networkid=second["id"])
+    assert _state(scene, second) == "Implemented"
+    lone = scene.network("lone", "10.7.0.1")
+    scene.user.done("deleteNetwork", id=lone["id"])
+    with pytest.raises(Refused, match="530: Unable to find network"):
+        scene.user.done("addNicToVirtualMachine", virtualmachineid=machine["id"], networkid=lone["id"])
+
+
 def test_only_root_may_force_a_network_away(scene: Scene) -> None:
     with pytest.raises(Refused, match="can only be called by root admins"):
         scene.user.job("deleteNetwork", id=scene.network()["id"], forced=True)

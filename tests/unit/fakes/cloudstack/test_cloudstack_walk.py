@@ -111,26 +111,27 @@ class Walk:
             assert (address.state == "Free") == (address.account is None)
 
 
-@pytest.mark.parametrize("version", ["4.11.3.0", "4.23.0.0"])
+@pytest.fixture(scope="module")
+def ended() -> set[str]:
+    """What any walk has brought to an end."""
+    return set()
+
+
 @pytest.mark.parametrize("seed", range(4))
-def test_a_walk(seed: int, version: str) -> None:
-    walk = Walk(seed, version)
-    for _ in range(400):
+def test_a_walk(seed: int, ended: set[str]) -> None:
+    walk = Walk(seed, "4.23.0.0" if seed else "4.11.3.0")
+    for _ in range(300):
         walk.step()
     walk.scene.cloud.faults.clear()
     walk.scene.cloud.settle(86400)
     walk.sound()
     walk.scene.cloud.check()
-    assert len(walk.ended) > 25
+    ended |= set(walk.ended)
 
 
-def test_walks_get_everywhere() -> None:
+def test_walks_get_everywhere(ended: set[str]) -> None:
     """What walks never bring to an end would not be tried by them."""
-    ended: set[str] = set()
-    for seed in range(4):
-        walk = Walk(seed, "4.23.0.0")
-        for _ in range(400):
-            walk.step()
-        ended |= set(walk.ended)
+    if not ended:
+        pytest.skip("the walks did not run in this process: run the whole file")
     assert len(set(COMMANDS) - ended) < 10
     assert {*_MOSTLY, "stopVirtualMachine", "destroyVirtualMachine", "expungeVirtualMachine", "deleteNetwork"} <= ended
