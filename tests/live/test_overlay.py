@@ -29,6 +29,7 @@ class World:
     b: LiveSite
     folder: Path
     clusters: dict[str, LiveSite] = field(default_factory=dict)
+    late: subprocess.Popen[str] | None = None
 
     @property
     def exchange(self) -> Path:
@@ -90,7 +91,7 @@ def overlay_image() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def world(overlay_image: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(overlay_image: Path, demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("overlay")
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "key"], check=True)
     with two_sites(overlay_image) as (a, b):
@@ -100,10 +101,13 @@ def world(overlay_image: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         far = made.start("far", 1)
         ended(hub)
         ended(far)
+        a.add_image("demo", demo)
+        made.late = made.start("late", 0)  # it boots while the first tests run
         yield made
-        for what, site in reversed(made.clusters.items()):
-            site.pragma("shutdown", made.name(what)).ok()
-            site.pragma("clean", made.name(what)).ok()
+        made.late.wait(400)
+        for word in ("shutdown", "clean"):
+            for process in [site.start(word, made.name(what)) for what, site in made.clusters.items()]:
+                ended(process)
         assert (a.left(), b.left()) == ([], [])
         assert not made.exchange.exists()
 
@@ -147,9 +151,9 @@ def test_names_are_the_overlays_alone_and_of_others_addresses(world: World) -> N
     assert "www.example.org" not in hosts
 
 
-def test_a_cluster_that_joins_later_is_known_to_all_before_it(world: World, demo: Path) -> None:
-    world.a.add_image("demo", demo)
-    ended(world.start("late", 0))
+def test_a_cluster_that_joins_later_is_known_to_all_before_it(world: World) -> None:
+    assert world.late
+    ended(world.late)
     for what, node in (("hub", "compute-0"), ("far", "compute-0"), ("far", ""), ("hub", "")):
         assert world.will_reach(what, world.address("late"), node=node), (what, node)
     assert world.will_reach("late", *world.all_of("far"))
