@@ -11,7 +11,12 @@ packages='python3-venv libvirt-daemon-system python3-libvirt dnsmasq-base iptabl
 # And to test all of it.
 test_packages='python3-guestfs busybox-static libvirt-clients nftables util-linux nginx-light openssl xfsprogs fdisk zsh fish
     openvswitch-switch partclone pigz bzip2 xz-utils zstd lz4 lzop lzip lrzip xorriso gdisk dosfstools btrfs-progs ntfs-3g lvm2
-    curl'
+    curl passt uidmap'
+
+# Of these, what clusters without root need; what they can do without comes second.
+user_packages='python3-venv qemu-system-x86 qemu-utils e2fsprogs openssh-client mmdebstrap debian-archive-keyring grub-common
+    uidmap iproute2 util-linux'
+user_wishes='passt fuse3'
 
 say() {
     printf '%s\n' "$*" >&2
@@ -41,6 +46,18 @@ as_root() { # COMMAND...
     fi
 }
 
+why_no_root() { # why nothing can be done as root here, or no bridges can be made; empty when all of it can
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 2 ]; } && return 0
+        echo "you are not root and may not become it"
+    elif command -v ip >/dev/null && ! ip link add "pb-try-$$" type bridge 2>/dev/null; then
+        echo "this machine forbids bridges"
+    elif [ -e "/sys/class/net/pb-try-$$" ]; then
+        ip link delete "pb-try-$$"
+        [ -c /dev/net/tun ] || echo "this machine has no /dev/net/tun"
+    fi
+}
+
 missing() { # PACKAGE...: those that are not installed
     for package; do
         [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || printf '%s ' "$package"
@@ -59,11 +76,17 @@ install_packages() { # PACKAGE...
     quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends $wanted
 }
 
-make_environment() { # [dev]: .venv with us and what we need; anew when pyproject.toml has changed
+make_environment() { # [dev|user]: .venv with us and what we need; anew when pyproject.toml has changed
     stamp=$home/.venv/.pragma-$(sha256sum <"$home/pyproject.toml" | cut -c1-16)
+    modules='click, lxml, libvirt'
+    [ "${1-}" != user ] || { # without root there is no libvirt
+        modules='click, lxml'
+        set --
+    }
     if [ -e "$stamp-dev" ] || [ -e "$stamp-${1-}" ]; then
-        "$home/.venv/bin/python" -c 'import click, libvirt, lxml' 2>/dev/null && return 0
+        "$home/.venv/bin/python" -c "import $modules" 2>/dev/null && return 0
     fi
+    [ -w "$home" ] || fail "you may not write to $home: work in a checkout of your own"
     say "preparing $home/.venv"
     quietly /usr/bin/python3 -m venv --system-site-packages "$home/.venv"
     quietly "$home/.venv/bin/python" -m pip install --quiet --disable-pip-version-check -e "$home${1:+[$1]}"

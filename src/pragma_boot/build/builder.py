@@ -112,6 +112,13 @@ def _rounded(size: int) -> int:
     return size // mib * mib
 
 
+_NOT_ROOT = "files of root are made, and only root can"
+_BE_ROOT = (
+    "run the command as root, or by sudo, or in a user namespace:"
+    " unshare --map-root-user --map-auto -- pragma image build NAME (needs uidmap)"
+)
+
+
 def preflight(tools: Mapping[str, str] = TOOLS) -> None:
     """Raise PreflightError with all that a build lacks here: *tools* (with their packages), root's rights."""
     faults = [
@@ -120,7 +127,7 @@ def preflight(tools: Mapping[str, str] = TOOLS) -> None:
         if not which(tool)
     ]
     if os.geteuid() != 0:
-        faults.append(Fault("user", "files of root are made, and only root can", "run the command as root, or by sudo"))
+        faults.append(Fault("user", _NOT_ROOT, _BE_ROOT))
     if faults:
         raise PreflightError("images cannot be built here", faults)
 
