@@ -17,6 +17,7 @@ for folder in ("src", "tests"):
     sys.path.insert(0, str(CHECKOUT / folder))
 
 from fakes.rocks import RocksBench  # noqa: E402
+from pragma_boot.driver.kvm_rocks.hosts import Hosts  # noqa: E402
 from pragma_boot.driver.kvm_rocks.transport import Rocks  # noqa: E402
 
 NODES = (1, 8, 32)
@@ -49,7 +50,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory(prefix="pragma-rocks-", dir="/var/tmp") as name:
         bench = RocksBench(Path(name), containers=16)
-        bench.rocks = Rocks(bench.settings.rocks)
+        bench.rocks, bench.ssh = Rocks(bench.settings.rocks), Hosts(bench.settings.ssh)
         with bench.site.change() as state:
             state.options.delay = DELAY
         for whole in (False, True):
