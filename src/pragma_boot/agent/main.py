@@ -16,7 +16,7 @@ from pragma_boot.image import peek
 from pragma_boot.image.base import Write
 from pragma_boot.image.inspect import inspect
 from pragma_boot.image.profile import Hook, SshServer
-from pragma_boot.image.render import nat
+from pragma_boot.image.render import VC_OUT, nat
 from pragma_boot.image.render.ready import REPORT
 
 _log = logging.getLogger("pragma_boot")
@@ -64,25 +64,25 @@ class Agent:
     def _local(self) -> int:
         data = self._present()
         if data is None:
-            _log.info("there is no %s", member.VC_OUT)
+            _log.info("there is no %s", VC_OUT)
             return 0
         if member.is_applied(self._root, data):
-            _log.info("%s was applied before", member.VC_OUT)
+            _log.info("%s was applied before", VC_OUT)
             return 0
-        return self._apply("local", member.VC_OUT, data, running=False)
+        return self._apply("local", VC_OUT, data, running=False)
 
     def _present(self) -> bytes | None:
         """The document that is here; ``.old`` too, as old consumers leave it, unless it was applied."""
-        for path in (member.VC_OUT, f"{member.VC_OUT}.old"):
+        for path in (VC_OUT, f"{VC_OUT}.old"):
             if self._root.exists(path):
                 data = self._root.read(path)
-                if path == member.VC_OUT or not member.is_applied(self._root, data):
+                if path == VC_OUT or not member.is_applied(self._root, data):
                     return data
         return None
 
     def _fetch(self) -> int:
         wish = config.read(self._root)
-        if self._root.exists(member.VC_OUT) or wish.source == "file":
+        if self._root.exists(VC_OUT) or wish.source == "file":
             _log.info("nothing to fetch")
             return 0
         end, refused = self._system.now() + PATIENCE, ""
@@ -122,8 +122,8 @@ class Agent:
         return 0
 
     def _post(self) -> int:
-        if not self._root.exists(member.VC_OUT):
-            _log.info("there is no %s", member.VC_OUT)
+        if not self._root.exists(VC_OUT):
+            _log.info("there is no %s", VC_OUT)
             return 0
         profile = inspect(self._root)
         if profile.sshd is SshServer.OPENSSH and not peek.paths(self._root, "/etc/ssh", "ssh_host_*_key"):

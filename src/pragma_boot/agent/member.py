@@ -19,7 +19,7 @@ from pragma_boot.image import peek
 from pragma_boot.image.base import Edit, Write
 from pragma_boot.image.inspect import inspect
 from pragma_boot.image.profile import Backend, GuestProfile, Nat
-from pragma_boot.image.render import VC_OUT, edits
+from pragma_boot.image.render import edits
 from pragma_boot.image.render.agent import APPLIED, STATE, applied_mark
 from pragma_boot.image.render.target import Target
 from pragma_boot.image.wireguard import with_wireguard
@@ -139,6 +139,3 @@ def record(root: LiveRoot, verb: str, source: str, outcome: Outcome | None, erro
         )
     text = json.dumps(facts, indent=1, sort_keys=True) + "\n"
     root.apply([Write(STATUS, text.encode(), 0o644)])
-
-
-__all__ = ["FRESH", "STATUS", "VC_OUT", "Outcome", "apply", "is_applied", "record"]

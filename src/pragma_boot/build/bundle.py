@@ -295,7 +295,7 @@ def _load():
         if parent:
             setattr(sys.modules[parent], last, module)
     for name, text in _TEXTS.items():
-        exec(compile(text, "<%s>" % name, "exec"), sys.modules[name].__dict__)
+        exec(compile(text, f"<{name}>", "exec"), sys.modules[name].__dict__)
 
 
 '''

@@ -144,6 +144,14 @@ def test_nothing_in_it_is_newer_than_python_3_6() -> None:
         assert needed is None or needed <= (3, 6), name
 
 
+def test_no_name_in_it_is_unknown_or_unused(tmp_path: Path) -> None:
+    for name, text in agent_modules().items():
+        (tmp_path / f"{name.replace(' ', '-')}.py").write_text(text)
+    argv = ["-m", "ruff", "check", "--isolated", "--no-cache", "--target-version=py37", "--select=F,E9,B006,W605"]
+    done = subprocess.run([sys.executable, *argv, tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
 def test_it_needs_the_standard_library_only_and_answers_in_the_oldest_python() -> None:
     for python in (oldest(), sys.executable):
         done = subprocess.run(
