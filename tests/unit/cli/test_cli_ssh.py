@@ -55,7 +55,11 @@ def test_a_compute_is_reached_through_its_frontend(folder: Path) -> None:
 
 def test_a_cluster_without_host_keys_of_ours_is_believed_once(folder: Path) -> None:
     (folder / "known_hosts").unlink()
-    assert configured(ssh_command(VIEW, VIEW.nodes[0], folder, []))["stricthostkeychecking"] == "accept-new"
+    for visited in (False, True):  # one node that was visited makes no other unknown
+        config = configured(ssh_command(VIEW, VIEW.nodes[0], folder, []))
+        assert config["stricthostkeychecking"] == "accept-new"
+        assert config["userknownhostsfile"] == str(folder / "visited_hosts")
+        (folder / "visited_hosts").write_text("vc1 ssh-ed25519 AAAA\n" if not visited else "")
 
 
 @pytest.mark.parametrize(

@@ -72,14 +72,14 @@ def _options(folder: Path) -> list[str]:
             f"the cluster's key {key} is not there or not yours to read",
             resolution="run as the user who booted the cluster, or use ssh with a key of your own",
         )
-    # hosts whose keys we made are never believed blindly; others are remembered at the first visit
-    strict = "yes" if known.exists() else "accept-new"
+    # hosts whose keys we made are never believed blindly; others are remembered at the first visit, each for itself
+    ours = known.exists()
     pairs = {
         "IdentityFile": _quoted(key),
         "IdentitiesOnly": "yes",
-        "UserKnownHostsFile": _quoted(known),
+        "UserKnownHostsFile": _quoted(known if ours else folder / "visited_hosts"),
         "GlobalKnownHostsFile": "/dev/null",
-        "StrictHostKeyChecking": strict,
+        "StrictHostKeyChecking": "yes" if ours else "accept-new",
         "ConnectTimeout": "30",  # the greeting included, which takes its time on emulated CPUs
         "LogLevel": "ERROR",
     }
