@@ -31,20 +31,16 @@ STORED = 65535
     form="create",
 )
 def deploy(cloud: Cloud, call: Call) -> Task:
-    args, state = call.args, cloud.state
-    for name in ("hostid", "podid", "clusterid"):
-        if args[name] is not None and not call.account.admin:
-            raise ApiError(531, f"Parameter {name} can only be specified by a Root Admin, permission denied")
-    if not state.zones[args["zoneid"]].enabled and not call.account.admin:
-        raise ApiError(531, f"Cannot perform this operation, Zone is currently disabled: {args['zoneid']}")
+    args = call.args
+    _check_rights(cloud, call)
     template = deploying.template(cloud, call)
     if sum(len(name) + len(value) for name, value in call.sent.items()) > STORED:
         raise ApiError(530, "Data truncation: Data too long for column 'job_cmd_info' at row 1", masked=True)
-    offering = state.service_offerings[args["serviceofferingid"]]
+    offering = cloud.state.service_offerings[args["serviceofferingid"]]
     details = args.merged("details")
     if "extraconfig" in details:
         raise bad("'extraconfig' should not be included in details as key")
-    cpus, speed, memory = deploying.sizes(offering, details)
+    sizes = deploying.sizes(offering, details)
     userdata = deploying.userdata(cloud, call)
     keys, groups = deploying.keypairs(cloud, call), deploying.affinity(cloud, call)
     wishes = deploying.wishes(cloud, call)
@@ -55,10 +51,10 @@ def deploy(cloud: Cloud, call: Call) -> Task:
     deploying.check_name(name)
     deploying.check_unique(cloud, call, name, networks)
     size = args["rootdisksize"] or int(details.get("rootdisksize", 0)) or math.ceil(template.size / GIB)
-    limits.require(cloud, call, user_vm=1, cpu=cpus, memory=memory, volume=1, primary_storage=size)
+    limits.require(cloud, call, user_vm=1, cpu=sizes[0], memory=sizes[2], volume=1, primary_storage=size)
     deploying.check_storage(cloud, args["zoneid"], size)
-    addresses = [networking.guest_ip(cloud, one.network, one.ip) for one in wishes]
-    state.machine_number += 1
+    nics = _nics(cloud, wishes)
+    cloud.state.machine_number += 1
     machine = Machine(
         ident,
         name,
@@ -67,10 +63,9 @@ def deploy(cloud: Cloud, call: Call) -> Task:
         args["zoneid"],
         template.id,
         offering.id,
-        cpus,
-        speed,
-        memory,
-        state.machine_number,
+        *sizes,
+        cloud.state.machine_number,
+        nics=nics,
         userdata=userdata or "",
         userdataid=args["userdataid"],
         keypairs=keys,
@@ -81,13 +76,27 @@ def deploy(cloud: Cloud, call: Call) -> Task:
         rootsize=size,
         created=cloud.engine.now,
     )
-    machine.nics = [
+    cloud.state.machines[ident] = machine
+    start = args["startvm"] is not False
+    return Task(_deployed(cloud, call, machine, start), f"vm:{ident}", "VirtualMachine", ident, name)
+
+
+def _check_rights(cloud: Cloud, call: Call) -> None:
+    for name in ("hostid", "podid", "clusterid"):
+        if call.args[name] is not None and not call.account.admin:
+            raise ApiError(531, f"Parameter {name} can only be specified by a Root Admin, permission denied")
+    zone = cloud.state.zones[call.args["zoneid"]]
+    if not zone.enabled and not call.account.admin:
+        raise ApiError(531, f"Cannot perform this operation, Zone is currently disabled: {zone.id}")
+
+
+def _nics(cloud: Cloud, wishes: list[deploying.Wish]) -> list[Nic]:
+    """All addresses first: where one cannot be had, nothing is made."""
+    addresses = [networking.guest_ip(cloud, one.network, one.ip) for one in wishes]
+    return [
         Nic(cloud.new_id(), one.network.id, ip, one.mac or new_mac(cloud), device == 0, device)
         for device, (one, ip) in enumerate(zip(wishes, addresses, strict=True))
     ]
-    state.machines[ident] = machine
-    start = args["startvm"] is not False
-    return Task(_deployed(cloud, call, machine, start), f"vm:{ident}", "VirtualMachine", ident, name)
 
 
 def _deployed(cloud: Cloud, call: Call, machine: Machine, start: bool) -> Work:
