@@ -67,7 +67,7 @@ def check(site: Site, options: Mapping[str, str], image: Image) -> None:
     """What of a boot's wish can be refused without fetching an image or waiting; changes nothing."""
     if wished(options) is None:
         return
-    _check_networks(site, site.settings.clusters.overlay_cidr)
+    _check_networks(_networks(site, image), site.settings.clusters.overlay_cidr)
     local = site.repository.cached(image)
     if local:
         check_image(site, local)
@@ -84,11 +84,11 @@ def look(site: Site, options: Mapping[str, str], image: Image, progress: Progres
         return None
     check_image(site, site.repository.fetch(image, progress))
     if SERVER in options:
-        _check_networks(site, site.settings.clusters.overlay_cidr)
+        _check_networks(_networks(site, image), site.settings.clusters.overlay_cidr)
         _check_vacant(exchange)
         return Joining(exchange)
     information = wait_for(exchange, progress, image.name, limit=site.settings.clusters.ipop_timeout)
-    _check_networks(site, information.network)
+    _check_networks(_networks(site, image), information.network)
     return Joining(exchange, information)
 
 
@@ -114,7 +114,8 @@ def take_part(site: Site, joining: Joining | None, allocation: Allocation, steps
     """
     if joining is None:
         return allocation
-    _check_further(allocation)
+    network = joining.information.network if joining.information else site.settings.clusters.overlay_cidr
+    _check_further(allocation, network)
     steps.before(undo.leave_overlay(site, allocation.cluster))
     found = _found if joining.information is None else _join
     information, members = found(site, joining, allocation)
@@ -132,7 +133,7 @@ def take_part(site: Site, joining: Joining | None, allocation: Allocation, steps
 
 
 def _found(site: Site, joining: Joining, allocation: Allocation) -> tuple[JoinInformation, membership.Members]:
-    network = site.settings.clusters.overlay_cidr or addresses.choose_network(_networks(site, allocation).values())
+    network = site.settings.clusters.overlay_cidr or addresses.choose_network(_taken(site, allocation))
     information, members = membership.found(allocation, network)
     _record(site, joining, allocation, information, members)
     joining.exchange.publish(information)
@@ -199,16 +200,19 @@ def _check_names(joining: Joining, information: JoinInformation, names: Collecti
         )
 
 
-def _check_further(allocation: Allocation) -> None:
-    if wrong := {nic.network for nic in allocation.frontend.nics}.intersection(_TAKEN):
+def _check_further(allocation: Allocation, overlay: IPv4Network | None) -> None:
+    """Refuse networks of the cluster that do not go with an overlay, as far as only an allocation shows them."""
+    names = {nic.network for nic in allocation.frontend.nics}
+    if wrong := names.intersection(_TAKEN):
         raise NotAvailableError(
             f"a node cannot be in an overlay and on the network {min(wrong)}: the names clash",
             resolution="leave one of the two out, or rename the network in additional_interfaces",
         )
+    _check_networks({f"network {nic.network}": nic.address.network for nic in allocation.frontend.nics}, overlay)
 
 
-def _check_networks(site: Site, overlay: IPv4Network | None) -> None:
-    for what, network in _networks(site).items():
+def _check_networks(networks: Mapping[str, IPv4Network], overlay: IPv4Network | None) -> None:
+    for what, network in networks.items():
         if overlay and overlay.overlaps(network):
             raise NotAvailableError(
                 f"the overlay's network {overlay} overlaps {network}, the {what} of this site",
@@ -216,11 +220,15 @@ def _check_networks(site: Site, overlay: IPv4Network | None) -> None:
             )
 
 
-def _networks(site: Site, allocation: Allocation | None = None) -> dict[str, IPv4Network]:
-    """All networks that nodes of this site are on, by what they are called in a message."""
+def _networks(site: Site, image: Image) -> dict[str, IPv4Network]:
+    """All networks that nodes of this site may be on, by what they are called in a message."""
     settings = site.settings.clusters
-    found = {"private network": settings.private_network.network, "public network": site.driver.public_side().network}
-    found |= {f"network {name}": network.cidr for name, network in settings.networks.items() if network.cidr}
-    for nic in allocation.frontend.nics if allocation else ():
-        found[f"{nic.network} network of the cluster"] = nic.address.network
-    return found
+    private = image.private_network or settings.private_network
+    found = {"private network": private.network, "public network": site.driver.public_side().network}
+    return found | {f"network {name}": network.cidr for name, network in settings.networks.items() if network.cidr}
+
+
+def _taken(site: Site, allocation: Allocation) -> tuple[IPv4Network, ...]:
+    """All networks that a new overlay of this site leaves alone."""
+    further = (network.cidr for network in site.settings.clusters.networks.values() if network.cidr)
+    return (*further, *(nic.address.network for nic in allocation.frontend.nics))

@@ -293,6 +293,19 @@ def test_an_overlay_over_the_sites_own_networks_is_refused(tmp_path: Path, netwo
     assert traces(tmp_path / "b") == set()
 
 
+@pytest.mark.parametrize(
+    ("wish", "words"), [("lab:10.77.0.1/24", "overlaps 10.77.0.0/24, the network lab"), ("wg0:10.78.0.1/24", "clash")]
+)
+def test_an_overlay_does_not_go_with_every_further_network(tmp_path: Path, wish: str, words: str) -> None:
+    site = overlay_site(tmp_path / "b", additional_interfaces={"lab": "br-lab", "wg0": "br-wg"})
+    SharedFile(tmp_path / "join").publish(join_information(network=IPv4Network("10.77.0.0/22")))
+    options = {"enable-ipop-client": str(tmp_path / "join"), "add-iface": wish}
+    with pytest.raises(NotAvailableError, match=words):
+        boot(site, BootRequest(ImageName("demo"), 1, ClusterName("two"), options=options))
+    assert dict(SharedFile(tmp_path / "join").members()) == {}
+    assert traces(tmp_path / "b") == set()
+
+
 def test_an_overlay_without_free_slots_is_refused_and_the_rest_undone(tmp_path: Path) -> None:
     SharedFile(tmp_path / "join").publish(join_information(slots=2))
     site = overlay_site(tmp_path / "b")
