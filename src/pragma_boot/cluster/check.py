@@ -60,7 +60,9 @@ def _repository(site: Site) -> Iterator[Fault]:
         yield Fault("catalog", warning, "correct the line, or remove it")
     for entry in catalog.entries:
         try:
-            site.repository.cached(site.repository.describe(entry.name))
+            image = site.repository.describe(entry.name)
+            if site.driver.info.wants_disks:
+                site.repository.cached(image)
         except PragmaError as error:
             yield from _as_faults(f"image {entry.name}", error)
 

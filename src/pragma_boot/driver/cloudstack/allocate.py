@@ -123,7 +123,7 @@ class Allocator:
             links.append({"networkid": nets.public.id})
 
         def look() -> dict[str, Any] | None:
-            rows = cloud.client.rows("listVirtualMachines", "virtualmachine", networkid=nets.private.id)
+            rows = reading.machine_rows(cloud.client, networkid=nets.private.id)
             return next((row for row in rows if row.get("name") == name), None)
 
         def noted(ident: str) -> None:

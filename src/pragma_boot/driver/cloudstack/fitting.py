@@ -123,6 +123,7 @@ def _limits(cloud: Cloud, plan: Plan) -> Iterator[Fault]:
         "memory": (sum(node.memory_mib for node in plan.nodes), "MiB of memory"),
         "volume": (len(plan.nodes), "volumes"),
         "network": (1, "networks"),
+        "ip": (1, "public addresses"),
     }
     for key, (number, what) in wanted.items():
         free = _number(row, f"{key}available")

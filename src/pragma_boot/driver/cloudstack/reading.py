@@ -109,9 +109,13 @@ MANY = 1 << 20
 
 
 def machines(client: Client, **which: Any) -> list[Machine]:
-    """Machines, without their statistics, which are slow."""
-    rows = client.rows("listVirtualMachines", "virtualmachine", details=["min", "nics", "servoff"], **which)
-    return [machine(row) for row in rows]
+    """Machines."""
+    return [machine(row) for row in machine_rows(client, **which)]
+
+
+def machine_rows(client: Client, **which: Any) -> list[dict[str, Any]]:
+    """Rows of machines, without their statistics, which are slow."""
+    return client.rows("listVirtualMachines", "virtualmachine", details=["min", "nics", "servoff"], **which)
 
 
 def machine(row: Row) -> Machine:

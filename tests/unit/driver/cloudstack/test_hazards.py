@@ -219,6 +219,15 @@ def test_translation_leads_to_the_default_interface(tmp_path: Path) -> None:
         assert nics[False].device == 0, "the private interface is the first device all the same"
 
 
+def test_user_data_is_had_on_every_network_of_a_node(tmp_path: Path) -> None:
+    """I#3557, cloud-init#3427: a guest with two interfaces may ask either router."""
+    with cloud_site(tmp_path) as site:
+        boot(site)
+        machine = site.cloud.machine("lab")
+        served = site.cloud.hypervisor.served  # type: ignore[attr-defined]
+        assert {served[f"{nic.networkid}/{nic.ip}"] for nic in machine.nics} == {machine.userdata}
+
+
 def test_the_private_interface_stays_the_default_where_the_site_says_so(tmp_path: Path) -> None:
     with cloud_site(tmp_path, more={"public_first": False}) as site:
         allocation = boot(site)
@@ -350,8 +359,7 @@ def test_lists_of_machines_spare_their_statistics(tmp_path: Path) -> None:
     with cloud_site(tmp_path) as site:
         boot(site)
         asked = [entry.params for entry in site.cloud.log if entry.command == "listVirtualMachines"]
-        assert asked
-        assert all("stats" not in params.get("details", "all") for params in asked if "details" in params)
+        assert {params.get("details") for params in asked} == {"min,nics,servoff"}
 
 
 def test_custom_offerings_crash_nothing_and_are_told_their_sizes(tmp_path: Path) -> None:
