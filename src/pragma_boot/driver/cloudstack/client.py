@@ -113,7 +113,8 @@ class Client:
                 if attempt >= often - 1 or (isinstance(error, ApiError) and error.code not in _INTERNAL):
                     raise
                 _log.info("%s: %s (%s); once more", command, error.message, error.details)
-                self.clock.pause(2**attempt * 0.5)
+                asked = error.wait if isinstance(error, UnsentError) else None
+                self.clock.pause(min(asked or 2**attempt * 0.5, _LONGEST_WAIT))
         raise AssertionError
 
     def write(self, command: str, **parameters: Value) -> dict[str, Any]:

@@ -75,16 +75,24 @@ class Release:
         return found or network.find_public(self._cloud)
 
     def _machines(self, private: Net | None) -> list[Machine]:
-        """All machines of the cluster that are still to be seen; by tags, by the journal, by their network."""
+        """All machines of the cluster that are to be seen: by tags, by the journal, by their names in its network.
+
+        Others that somebody put into its network are not ours: the network stays as long as they, and that is told.
+        """
         cloud = self._cloud
         found = {each.id: each for each in cloud.machines(self._cluster)}
         if private:
-            found |= {each.id: each for each in reading.machines(cloud.client, networkid=private.id)}
+            inside = reading.machines(cloud.client, networkid=private.id)
+            found |= {each.id: each for each in inside if self._may_be_ours(each)}
         for ident in self._note.machines.values():
             if ident not in found and (each := cloud.machine(ident)):
                 found[ident] = each
         there = found.values()
         return [each for each in there if each.state not in _GONE or (each.state == "Destroyed" and cloud.may_expunge)]
+
+    def _may_be_ours(self, machine: Machine) -> bool:
+        owner = machine.tags.get(names.OWNER, self._cloud.owner)
+        return owner == self._cloud.owner and names.node_of(self._cluster, machine.name) is not None
 
     def _addresses(self, public: Net | None) -> list[Address]:
         cloud, note = self._cloud, self._note

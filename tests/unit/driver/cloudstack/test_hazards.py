@@ -145,6 +145,26 @@ def test_nothing_of_others_is_ever_touched(tmp_path: Path) -> None:
         assert_clean(site.cloud, "foreign", before)
 
 
+def test_a_machine_that_somebody_put_into_our_network_is_not_ours(tmp_path: Path) -> None:
+    with cloud_site(tmp_path) as site:
+        boot(site)
+        mine = Client(site.cloud, USER)
+        net = next(one for one in site.cloud.state.networks.values() if one.name == "pragma-lab-private")
+        lab = site.cloud.machine("lab")
+        guest = mine.done(
+            "deployVirtualMachine", name="guest", zoneid=net.zoneid, serviceofferingid=lab.offeringid,
+            templateid=lab.templateid, networkids=net.id, startvm=False,
+        )["virtualmachine"]["id"]  # fmt: skip
+        with pytest.raises(DriverError) as caught:
+            site.driver.release(LAB)
+        assert net.id in (caught.value.details or "")
+        assert "Failed to delete network" in (caught.value.details or "")
+        assert site.cloud.machine("guest").id == guest
+        mine.done("destroyVirtualMachine", id=guest, expunge=True)
+        site.driver.release(LAB)
+        assert site.driver.survey() == {}
+
+
 def test_another_site_of_the_same_account_is_another_owner(tmp_path: Path) -> None:
     with cloud_site(tmp_path) as site:
         boot(site)
