@@ -13,7 +13,7 @@ from pragma_boot.agent.root import LiveRoot
 from pragma_boot.agent.system import System
 from pragma_boot.errors import GuestError
 from pragma_boot.image import peek
-from pragma_boot.image.base import Write
+from pragma_boot.image.base import Remove, Write
 from pragma_boot.image.inspect import inspect
 from pragma_boot.image.profile import Hook, SshServer
 from pragma_boot.image.render import VC_OUT, nat
@@ -27,8 +27,8 @@ PATIENCE = 300.0
 _PAUSES = (2.0, 4.0, 8.0, 16.0, 30.0)
 _USAGE = """usage: pragma-guest local | fetch | post
   local  make this machine the node of /root/vc-out.xml, before its network starts
-  fetch  find the document in user data first, where there is no such file
-  post   what is to be done at each start, once one of the others has run
+  fetch  find the document in user data first, where there is no such file; then what `post` does
+  post   what is to be done once the machine is up: host keys where there are none, our units
 """
 
 
@@ -95,7 +95,10 @@ class Agent:
                     refused = f"{name}: {error.message}"
                     _log.info("%s", refused)
                     continue
-                return self._apply("fetch", name, data, running=True)
+                self._apply("fetch", name, data, running=True)
+                self._post()
+                self._root.apply([Remove(member.FRESH)])  # the unit need not start us again for it
+                return 0
             left = end - self._system.now()
             if left <= 0:
                 break

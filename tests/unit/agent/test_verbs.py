@@ -267,6 +267,8 @@ def test_the_dhcp_server_has_the_document(name: str, tmp_path: Path) -> None:
     commands = iter(bench.system.commands)
     assert all(wanted in commands for wanted in UP[name]), bench.system.commands
     assert str(bench.status()["source"]).startswith("http://127.0.0.1")
+    assert not bench.root.exists("/run/pragma-guest/fresh"), "no other start is needed"
+    assert ("systemctl start" in " ".join(bench.system.commands)) == (name != "busybox")
     assert bench.run("local") == 0
     assert len(bench.system.said) == 1, "it is applied by then"
 
