@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Interface
 from pathlib import Path
@@ -14,12 +13,12 @@ from typing import TYPE_CHECKING
 from pragma_boot import accel, files
 from pragma_boot.config.settings import LibvirtSettings
 from pragma_boot.driver import placing
+from pragma_boot.driver.acts import Act, attempt, frontend_first, raise_failures, side_by_side
 from pragma_boot.driver.base import NO_DOCUMENTS, NO_KERNELS, DriverInfo, no_templates, no_volumes
 from pragma_boot.driver.libvirt import domains, marks, networks
 from pragma_boot.driver.libvirt.connection import Connection, connect, explained
 from pragma_boot.driver.libvirt.domains import Found
 from pragma_boot.driver.libvirt.marks import Marks
-from pragma_boot.errors import DriverError, PragmaError
 from pragma_boot.files import StateFolder
 from pragma_boot.model import (
     PRIVATE,
@@ -50,8 +49,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_Act = Callable[[], None]
-
 
 class LibvirtDriver:
     """Promises in driver.base. One connection, opened when first needed and kept; folders: what QEMU must reach."""
@@ -77,6 +74,10 @@ class LibvirtDriver:
     @property
     def _host(self) -> str:
         return self._settings.hosts[0]
+
+    @property
+    def _parallel(self) -> int:
+        return self._settings.clusters.parallel
 
     @property
     def _gateway(self) -> IPv4Interface:
@@ -169,7 +170,7 @@ class LibvirtDriver:
             domains.launch(connection, domain, kernels.get(node.name))
 
         acts = {node.name: functools.partial(launch, node) for node in allocation.nodes}
-        self._frontend_first(f"start {allocation.cluster}", allocation.frontend.name, acts)
+        frontend_first(f"start {allocation.cluster}", allocation.frontend.name, acts, self._parallel)
 
     def start(
         self,
@@ -191,7 +192,7 @@ class LibvirtDriver:
             domains.start(self._connection, each, kernels.get(each.node))
 
         acts = {each.node: functools.partial(start, each) for each in found}
-        self._frontend_first(f"start {cluster}", NodeName(cluster), acts)
+        frontend_first(f"start {cluster}", NodeName(cluster), acts, self._parallel)
 
     def status(self, cluster: ClusterName) -> Mapping[NodeName, NodeStatus]:
         """As in the contract."""
@@ -216,19 +217,20 @@ class LibvirtDriver:
         for node in left if grace > 0 else ():
             _log.warning("%s did not stop within %g seconds; it is forced to", node, grace)
         acts = {node: functools.partial(domains.stop, each) for node, each in left.items()}
-        self._side_by_side(f"stop {cluster}", acts)
+        side_by_side(f"stop {cluster}", acts, self._parallel)
 
     def release(self, cluster: ClusterName) -> None:
         """As in the contract."""
-        acts: dict[str, _Act] = {
+        acts: dict[str, Act] = {
             each.node: functools.partial(domains.remove, each)
             for each in domains.find(self._connection, self._site, cluster)
         }
-        failures = self._attempt(acts)
-        failures |= self._attempt(
-            {"its private network": functools.partial(networks.remove_private, self._connection, self._site, cluster)}
+        failures = attempt(acts, self._parallel)
+        failures |= attempt(
+            {"its private network": functools.partial(networks.remove_private, self._connection, self._site, cluster)},
+            self._parallel,
         )
-        _raise(f"remove {cluster}", failures, len(acts) + 1)
+        raise_failures(f"remove {cluster}", failures, len(acts) + 1)
 
     def volumes(self) -> Volumes:
         """As in the contract."""
@@ -287,31 +289,6 @@ class LibvirtDriver:
             )
         return statuses
 
-    def _frontend_first(self, doing: str, frontend: NodeName, acts: Mapping[NodeName, _Act]) -> None:
-        if frontend in acts:
-            acts[frontend]()
-        self._side_by_side(doing, {node: act for node, act in acts.items() if node != frontend})
-
-    def _side_by_side(self, doing: str, acts: Mapping[NodeName, _Act]) -> None:
-        _raise(doing, self._attempt(acts), len(acts))
-
-    def _attempt(self, acts: Mapping[str, _Act] | Mapping[NodeName, _Act]) -> dict[str, PragmaError]:
-        """Do all *acts*, some at once; what failed, by name. An interruption lets no further one begin."""
-        if not acts:
-            return {}
-        pool = ThreadPoolExecutor(max_workers=max(1, min(self._settings.clusters.parallel, len(acts))))
-        try:
-            futures = {str(name): pool.submit(act) for name, act in acts.items()}
-            failures: dict[str, PragmaError] = {}
-            for name, future in futures.items():
-                try:
-                    future.result()
-                except PragmaError as error:
-                    failures[name] = error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-        return failures
-
 
 def _marks(site: str, allocation: Allocation, node: NodeAllocation | None = None) -> Marks:
     """What a node, or without one the cluster's network, carries."""
@@ -327,13 +304,3 @@ def _marks(site: str, allocation: Allocation, node: NodeAllocation | None = None
         vlan=allocation.vlan,
         extra=tuple((nic.network, nic.address.ip) for nic in nics if nic.network not in (PRIVATE, PUBLIC)),
     )
-
-
-def _raise(doing: str, failures: Mapping[str, PragmaError], of: int) -> None:
-    if not failures:
-        return
-    details = "\n".join(f"{name}: {error.message}: {error.details}" for name, error in failures.items())
-    first = next(iter(failures.values()))
-    raise DriverError(
-        f"cannot {doing}: {len(failures)} of {of} failed", details=details, resolution=first.resolution
-    ) from first
