@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from pragma_boot.driver.qemu import processes
 from pragma_boot.files import lock
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -180,6 +181,8 @@ def clear_up() -> None:
         if name.startswith("pragma-bench"):
             virsh("net-destroy", name)
             virsh("net-undefine", name)
+    for lock_ in SITE.glob("**/machines/**/*.lock"):  # processes of the driver qemu
+        processes.end(lock_, lock_.stem)
     for device in Path("/sys/class/net").iterdir():
         if device.name.startswith(("pbench", "pbt")):
             subprocess.run(["ip", "link", "delete", device.name], capture_output=True, check=False)

@@ -66,10 +66,10 @@ def main() -> None:
         os.environ["PRAGMA_BOOT_ETC"] = str(site.folder / "etc")
         ready = prepare_floor(site)
         boots, loaders, directs = [], [], []
-        _boot(site)  # fills caches: the image's, the kernel's, and the proof of KVM
+        boot(site)  # fills caches: the image's, the kernel's, and the proof of KVM
         with bridges():
             for number in range(rounds(ROUNDS)):
-                boots.append(_boot(site))
+                boots.append(boot(site))
                 loaders.append(floor(site, ready, direct=False))
                 directs.append(floor(site, ready, direct=True))
                 note(f"round {number + 1}: boot {boots[-1]:.2f} s, floors {loaders[-1]:.2f} s, {directs[-1]:.2f} s")
@@ -86,7 +86,8 @@ def main() -> None:
     )
 
 
-def _boot(site: BenchSite) -> float:
+def boot(site: BenchSite) -> float:
+    """Seconds of a boot of four nodes; they are gone afterwards."""
     seconds = timed(lambda: site.pragma("boot", "tiny", str(COMPUTES), "name=bench", f"key={site.key}.pub"))
     site.pragma("shutdown", "bench")
     site.pragma("clean", "bench")
