@@ -69,10 +69,10 @@ class Outcome(Generic[T]):
             for name, error in sorted(self.failures.items())
         )
         first = self.failures[names[0]]
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
         kind = type(first) if all(type(error) is type(first) for error in self.failures.values()) else DriverError
         kind = kind if issubclass(kind, DriverError | CapacityError) else DriverError
-        raise kind(f"cannot {what}: {names[0]}{more}", details=told, resolution=first.resolution) from first
+        raise kind(f"cannot {what}: {first.message}{more}", details=told, resolution=first.resolution) from first
 
 
 class Crew:
