@@ -43,8 +43,6 @@ class Activation:
 
     def take_up(self, names: Mapping[Mac, str]) -> None:
         """After the new files are there: bring the network up as they say."""
-        if self._profile.systemd:
-            self._system.run(["systemctl", "daemon-reload"])
         if self._profile.firewalld:
             self._system.run(["firewall-cmd", "--reload"])
         actions: Mapping[Backend, Callable[[list[tuple[Nic, str]]], None]] = {
@@ -107,12 +105,13 @@ def relabel(root: LiveRoot, system: System) -> None:
         system.run(["restorecon", "-F", *(path for path in root.changed if root.readlink(path) or root.exists(path))])
 
 
-def start_units(root: LiveRoot, system: System) -> None:
-    """Start our own units, which systemd did not know when it planned this start of the machine."""
+def start_units(root: LiveRoot, system: System, *, known: bool) -> None:
+    """Start our own units, which this start was planned without; *known*: it has read them since (that is dear)."""
     folder = "/etc/systemd/system/multi-user.target.wants"
     names = [name for name in root.listdir(folder) if name.startswith("pragma-") and "guest" not in name]
-    if names:
+    if names and not known:
         system.run(["systemctl", "daemon-reload"])
+    if names:
         system.run(["systemctl", "start", "--no-block", *names])
     for path in peek.paths(root, "/etc/sysctl.d", "9?-pragma*.conf"):
         system.run(["sysctl", "-q", "-p", path])

@@ -14,8 +14,8 @@ from pragma_boot.agent.system import System
 from pragma_boot.errors import GuestError
 from pragma_boot.image import peek
 from pragma_boot.image.base import Remove, Write
-from pragma_boot.image.inspect import inspect
-from pragma_boot.image.profile import Hook, SshServer
+from pragma_boot.image.inspect import inspect, legacy_consumer
+from pragma_boot.image.profile import GuestProfile, Hook, SshServer
 from pragma_boot.image.render import VC_OUT, nat
 from pragma_boot.image.render.ready import REPORT
 
@@ -46,7 +46,7 @@ class Agent:
             _log.info("switched off by %s", config.DISABLED)
             return 0
         try:
-            legacy = inspect(self._root).legacy
+            legacy = legacy_consumer(self._root)
             if legacy:
                 _log.info("left to %s, which reads vc-out by itself", legacy)
                 return 0
@@ -69,7 +69,8 @@ class Agent:
         if member.is_applied(self._root, data):
             _log.info("%s was applied before", VC_OUT)
             return 0
-        return self._apply("local", VC_OUT, data, running=False)
+        self._apply("local", VC_OUT, data, running=False)
+        return 0
 
     def _present(self) -> bytes | None:
         """The document that is here; ``.old`` too, as old consumers leave it, unless it was applied."""
@@ -95,8 +96,7 @@ class Agent:
                     refused = f"{name}: {error.message}"
                     _log.info("%s", refused)
                     continue
-                self._apply("fetch", name, data, running=True)
-                self._post()
+                self._finish(self._apply("fetch", name, data, running=True).profile, known=False)
                 self._root.apply([Remove(member.FRESH)])  # the unit need not start us again for it
                 return 0
             left = end - self._system.now()
@@ -113,7 +113,7 @@ class Agent:
             metadata = wish.metadata_address
             yield from sources.virtual_router(self._root, self._system, metadata=metadata, port=self._port)
 
-    def _apply(self, verb: str, source: str, data: bytes, *, running: bool) -> int:
+    def _apply(self, verb: str, source: str, data: bytes, *, running: bool) -> member.Outcome:
         outcome = member.apply(self._root, self._system, config.read(self._root), data, running=running)
         member.record(self._root, verb, source, outcome)
         node, fqdn = outcome.document.node, outcome.document.allocation.fqdn
@@ -122,20 +122,22 @@ class Agent:
         _log.info("%s %s from %s: %d files changed", node.role, node.name, source, len(outcome.changed))
         whose = fqdn if node.name == outcome.document.allocation.frontend.name else f"{node.name} of {fqdn}"
         self._system.say(f"pragma-guest: {node.role} {whose} configured")
-        return 0
+        return outcome
 
     def _post(self) -> int:
         if not self._root.exists(VC_OUT):
             _log.info("there is no %s", VC_OUT)
             return 0
-        profile = inspect(self._root)
+        self._finish(inspect(self._root), known=True)  # `local` had systemd read our units
+        return 0
+
+    def _finish(self, profile: GuestProfile, *, known: bool) -> None:
         if profile.sshd is SshServer.OPENSSH and not peek.paths(self._root, "/etc/ssh", "ssh_host_*_key"):
             self._system.run(["ssh-keygen", "-A"], 120)
         if profile.systemd and self._root.exists(member.FRESH):
-            activate.start_units(self._root, self._system)
+            activate.start_units(self._root, self._system, known=known)
         elif profile.hook is Hook.NONE:
             self._start_scripts()
-        return 0
 
     def _start_scripts(self) -> None:
         """Where nothing of the image starts them."""

@@ -66,7 +66,7 @@ def inspect(guest: Files) -> GuestProfile:
     sshd, config = _sshd(guest)
     ed25519 = not (distro in _ENTERPRISE and _number(version) in range(1, 7))
     regenerates = _regenerates_host_keys(guest)
-    legacy = _legacy(guest)
+    legacy = legacy_consumer(guest)
     profile = GuestProfile(
         backend=backend,
         naming=_naming(guest, systemd),
@@ -115,7 +115,8 @@ def _number(version: str) -> int:
     return int(found[0]) if found else 0
 
 
-def _legacy(guest: Files) -> str | None:
+def legacy_consumer(guest: Files) -> str | None:
+    """The file that shows an old vc-out consumer; None where there is none (guest.md 8.1)."""
     found = peek.paths(guest, "/opt", "vc-out-parse*")
     for folder in _SERVICES:
         found += peek.paths(guest, folder, "vc-out-parser*", "rocks-dynip*")
