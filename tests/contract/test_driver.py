@@ -13,14 +13,15 @@ from pathlib import Path
 import pytest
 
 from emulators.rocks.site import RocksSite
-from fakes.cloud_site import cloud_site
-from fakes.cloudstack import Config
+from fakes.cloud_site import cloud_site, clusters_of, settings_for
+from fakes.cloudstack import Config, Credentials
 from fakes.engine import CLUSTERS, LIBVIRT, QEMU, EmptyDisks, engine_room, leases, plan
 from fakes.memory_cloud import MemoryCloudDriver
 from fakes.rocks import PAUSE, VERSIONS, QuickRocks, rocks_settings
 from pragma_boot import accel
 from pragma_boot.config.settings import ClusterSettings
 from pragma_boot.driver.base import Driver
+from pragma_boot.driver.cloudstack.driver import CloudStackDriver
 from pragma_boot.driver.kvm_rocks.driver import KvmRocksDriver
 from pragma_boot.driver.libvirt.connection import connect
 from pragma_boot.driver.libvirt.driver import LibvirtDriver
@@ -101,10 +102,14 @@ class Rig:
         return {name: status.state for name, status in self.driver.status(cluster).items()}
 
 
+REAL_CLOUD = os.environ.get("PRAGMA_CS_URL", "")
+"""A cloud of whoever runs the tests (docs/cloudstack.md)."""
+
 ENGINES = [
     "memory",
     "memory-cloud",
     "cloudstack",
+    *(["real-cloud"] if REAL_CLOUD else []),
     *(f"rocks-{version}" for version in VERSIONS),
     *(pytest.param(engine, marks=pytest.mark.live) for engine in ("qemu", "libvirt")),
 ]
@@ -122,6 +127,9 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         return
     if request.param == "cloudstack":
         yield from on_cloudstack(tmp_path_factory.mktemp("engine"))
+        return
+    if request.param == "real-cloud":
+        yield on_real_cloud(tmp_path_factory.mktemp("engine"))
         return
     if request.param.startswith("rocks-"):
         yield on_rocks(tmp_path_factory.mktemp("engine"), request.param.removeprefix("rocks-"))
@@ -161,6 +169,18 @@ def on_cloudstack(folder: Path) -> Iterator[Rig]:
             site.cloud.faults.add("fail", "startVirtualMachine", phase="execute", machine=f"{A}-{node}")
 
         yield Rig(lambda _: site.driver, EmptyDisks(folder), site.state, settings=CLUSTERS, spoil=spoil)
+
+
+def on_real_cloud(folder: Path) -> Rig:
+    keys = Credentials(os.environ["PRAGMA_CS_KEY"], os.environ["PRAGMA_CS_SECRET"])
+    clusters, zone = clusters_of(CLUSTERS), os.environ.get("PRAGMA_CS_ZONE", "")
+    settings = settings_for(REAL_CLOUD.rstrip("?&"), clusters, keys, zone=zone, timeout=60)
+    state = StateFolder(folder / "state")
+
+    def spoil(node: NodeName) -> None:
+        pytest.skip(f"nothing keeps {node} of a real cloud from starting")
+
+    return Rig(lambda _: CloudStackDriver(settings, state), EmptyDisks(folder), state, spoil=spoil)
 
 
 def on_rocks(folder: Path, version: str) -> Rig:
