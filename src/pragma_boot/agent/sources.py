@@ -49,7 +49,8 @@ def config_drive(root: LiveRoot, system: System) -> Iterator[Offer]:
     """ConfigDrive: a CD with the label `config-2`, if there is one."""
     device = f"/dev/disk/by-label/{_LABEL}"
     if not root.exists(device):
-        device = (system.output(["blkid", "-L", _LABEL]) or "").strip() if system.has("blkid") else ""
+        udev = root.exists("/dev/disk")  # whose word on labels is the last
+        device = "" if udev or not system.has("blkid") else (system.output(["blkid", "-L", _LABEL]) or "").strip()
     if device:
         yield f"ConfigDrive {device}", lambda: _read_drive(root, system, device)
 

@@ -344,6 +344,14 @@ def test_a_config_drive_comes_first(path: str, tmp_path: Path) -> None:
     assert str(bench.status()["source"]).startswith("ConfigDrive")
 
 
+def test_a_config_drive_is_found_without_udev(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "busybox")
+    bench.system.outputs = {"blkid -L config-2": "/dev/sr0\n"}
+    bench.system.drive = {"openstack/latest/user_data": bench.data}
+    assert bench.run("fetch") == 0
+    assert bench.status()["source"] == "ConfigDrive /dev/sr0"
+
+
 def test_what_cloud_init_has_fetched_serves(tmp_path: Path) -> None:
     bench = Bench(tmp_path, "netplan", **{"/var/lib/cloud/instances/i-1/user-data.txt": "x"})
     bench.write("/var/lib/cloud/instances/i-1/user-data.txt", bench.data)

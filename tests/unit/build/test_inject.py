@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from fakes.machine import build
 from pragma_boot.build.agent_image import add_agent
 from pragma_boot.build.inject import UNITS, agent_edits, program, shipped
 from pragma_boot.errors import GuestError, NotAvailableError, PragmaError
+from pragma_boot.image.base import Write
 from pragma_boot.image.inspect import inspect
 from pragma_boot.image.profile import AGENT
 from pragma_boot.image.qcow2 import FileDiskStore
+from pragma_boot.image.render.agent import applied_mark
 from pragma_boot.model import (
     Disk,
     DiskFormat,
@@ -60,6 +63,27 @@ def test_the_units_are_in_order(tmp_path: Path) -> None:
         env={"SYSTEMD_UNIT_PATH": f"{tmp_path}:", "PATH": "/usr/bin:/bin"},
     )
     assert (done.returncode, [line for line in done.stderr.splitlines() if "pragma-guest" in line]) == (0, [])
+
+
+def test_python_is_started_only_when_something_is_to_be_done(tmp_path: Path) -> None:
+    unit = shipped("pragma-guest-local.service").decode()
+    line = next(line for line in unit.splitlines() if line.startswith("ExecCondition="))
+    words = shlex.split(line.partition("=")[2].replace("$$", "$"))
+    top, mark = tmp_path / "top", "/var/lib/pragma-guest/applied.sha256"
+
+    def start() -> bool:
+        script = words[2].replace("/var/lib", f"{top}/var/lib").replace("/root/", f"{top}/root/")
+        return subprocess.run([*words[:2], script], check=False, capture_output=True).returncode == 0
+
+    build(str(top), {"/root/vc-out.xml": (0o600, b"<vc/>"), "/etc/hosts": (0o644, b"")})
+    assert start(), "nothing was applied"
+    build(str(top), {mark: (0o600, applied_mark(b"<vc/>", [Write(f"{top}/etc/hosts", b"")]).data)})
+    assert not start()
+    (top / "etc/hosts").unlink()
+    assert start(), "a file is gone"
+    (top / "etc/hosts").touch()
+    (top / "root/vc-out.xml").write_bytes(b"<vc></vc>")
+    assert start(), "another document"
 
 
 @pytest.mark.parametrize("name", ["pragma-guest.openrc", "pragma-guest-late.openrc", "pragma-guest.sysv"])
