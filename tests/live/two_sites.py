@@ -40,8 +40,8 @@ def two_sites(image: Path) -> Iterator[tuple[LiveSite, LiveSite]]:
             ip("address", "add", address, "dev", "out", inside=_router(site))
             ip("link", "set", "out", "up", inside=_router(site))
         ip("route", "add", "default", "via", LINK[0].partition("/")[0], inside=_router(b))
-        rule = ["iptables", "-t", "nat", "-A", "POSTROUTING", "-o", "out", "-j", "MASQUERADE"]
-        subprocess.run(["ip", "netns", "exec", _router(b), *rule], check=True)
+        chain = 'chain out { type nat hook postrouting priority 100; oifname "out" masquerade; };'
+        subprocess.run(["ip", "netns", "exec", _router(b), "nft", f"table ip outside {{ {chain} }}"], check=True)
         yield a, b
 
 
