@@ -12,13 +12,14 @@ from typing import Any
 from fakes.cloudstack import USER, Cloud, Config, Credentials, Server, default_site
 from fakes.cluster_site import FakeDisks, go_on
 from fakes.cluster_site import settings as site_settings
+from fakes.engine import plan
 from fakes.repository import MemoryRepository
 from pragma_boot.cluster.site import Site
 from pragma_boot.config.settings import CloudStackSettings, ClusterSettings
 from pragma_boot.driver.cloudstack.client import Client, Clock, LostAnswerError
 from pragma_boot.driver.cloudstack.driver import CloudStackDriver, open_client
 from pragma_boot.files import StateFolder
-from pragma_boot.model import FileSource, Image, ImageName, NodeImage, Packing
+from pragma_boot.model import Allocation, FileSource, Image, ImageName, Leases, NodeImage, Packing, Plan
 
 OFFERING = "DefaultIsolatedNetworkOfferingWithSourceNatService"
 
@@ -163,3 +164,19 @@ def cloud_site(
         if server:
             server.close()
     cloud.check()
+
+
+def wish(cluster: str = "lab", computes: int = 1, **more: Any) -> Plan:
+    """A plan of tiny nodes of the fake cloud's template `frontend`."""
+    return replace(plan(cluster, computes), image=ImageName("frontend"), **more)
+
+
+def boot(site: CloudSite, wanted: Plan | None = None, *, size: int = 5) -> Allocation:
+    """Boot a cluster by the driver alone; size: of the nodes' documents."""
+    driver, wanted = site.driver, wanted or wish()
+    allocation = driver.allocate(
+        driver.fit(wanted), Leases(wanted.cluster, None, f"{wanted.cluster}.example.org", 0, {})
+    )
+    documents = {node.name: f"<vc name='{node.name}'/>".ljust(size).encode() for node in allocation.nodes}
+    driver.deploy(allocation, {}, {}, documents=documents)
+    return allocation
