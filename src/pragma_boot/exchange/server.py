@@ -142,7 +142,9 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             late = [connection for since, connection in self._open.values() if since <= before]
         for connection in late:
             with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)  # its thread wakes, and closes it
+                # Its thread wakes, and closes it. An SSLSocket's own method would first drop TLS, and what the thread
+                # is about to send would go out unencrypted.
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):

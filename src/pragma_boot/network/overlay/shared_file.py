@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pragma_boot import files
-from pragma_boot.errors import ClusterBusyError, ExchangeError, PragmaError
+from pragma_boot.errors import ClusterBusyError, ExchangeError, JoinInformationError
 from pragma_boot.network.overlay import claims as slots_of
 from pragma_boot.network.overlay.claims import Claims, Member
 from pragma_boot.network.overlay.exchange import nothing_there
@@ -56,10 +57,10 @@ class SharedFile:
     def fetch(self) -> JoinInformation | None:
         """See `Exchange`. A folder that is not there is an error: nobody would ever publish in it."""
         self._check_folder()
-        text = _read(self.path, LIMIT)
+        text, mode = _read(self.path, LIMIT)
         if not text.strip():
             return None
-        if stat.S_IMODE(self.path.stat().st_mode) & 0o077:
+        if mode & 0o077:
             _log.warning("%s holds secrets and is open to others: chmod 600 it", self.path)
         return parse(text, str(self.path))
 
@@ -120,13 +121,13 @@ class SharedFile:
         """The join information, or None also for what nobody can read any more: there is nothing to give back to."""
         try:
             return self.fetch()
-        except PragmaError as error:
+        except JoinInformationError as error:
             _log.info("%s: %s", self.path, error.message)
             return None
 
     def _claims(self, information: JoinInformation) -> Claims:
         """The claims on that overlay; none where the file is of another one, whose hub was here before."""
-        text = _read(self._claims_file, _CLAIMS_LIMIT)
+        text, _ = _read(self._claims_file, _CLAIMS_LIMIT)
         if not text.strip():
             return Claims()
         try:
@@ -159,12 +160,16 @@ def _mark(information: JoinInformation) -> str:
     return hashlib.sha256(information.hub_key.encode()).hexdigest()[:16]
 
 
-def _read(path: Path, limit: int) -> str:
-    """A file's text, up to a little more than *limit* bytes; empty when it is not there."""
+def _read(path: Path, limit: int) -> tuple[str, int]:
+    """A file's text, up to a little more than *limit* bytes, and its permissions; empty when it is not there."""
     try:
-        with path.open("rb") as file:
-            return file.read(limit + 1).decode("utf-8", "replace")
+        # a pipe that somebody has put there must not hold us up
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode):
+                raise ExchangeError(f"{path} is no plain file", resolution="name another file in the URL")
+            return file.read(limit + 1).decode("utf-8", "replace"), stat.S_IMODE(mode)
     except FileNotFoundError:
-        return ""
+        return "", 0
     except OSError as error:
         raise files.refused("read", path, error) from error

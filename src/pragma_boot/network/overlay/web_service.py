@@ -79,7 +79,7 @@ class WebService:
 
     def publish(self, information: JoinInformation) -> None:
         """See `Exchange`. What was put is read again: an exchange that changes it is of no use."""
-        if self._ask("get").modern:
+        if self._is_modern():
             self._change("put", information.pairs())
         else:
             self._retried(lambda: self._accepted(self._ask("put", information.pairs())))
@@ -97,7 +97,7 @@ class WebService:
     def claim(self, holder: str, names: Sequence[str]) -> tuple[int, ...]:
         """See `Exchange`. Raises ExchangeError with the mend where the service keeps no claims."""
         check_claim(holder, names)
-        if not self._ask("get").modern:
+        if not self._is_modern():
             raise ExchangeError(
                 f"{self.shown} keeps no claims of slots",
                 resolution="agree with the overlay's other clusters which slots are yours, and name the first of them"
@@ -115,33 +115,41 @@ class WebService:
 
     def release(self, holder: str) -> None:
         """See `Exchange`."""
-        if self._ask("get").modern:
+        if self._is_modern():
             self._change("release", {"holder": holder})
 
     def members(self) -> Mapping[int, Member]:
         """See `Exchange`."""
-        if not self._ask("get").modern:
+        if not self._is_modern(attempts=1):
             return {}
         members = {}
         for slot, value in self._accepted(self._ask("members")).pairs.items():
             holder, _, name = value.partition("/")
-            if not slot.isdecimal() or not slot.isascii() or not holder:
+            if not _number(slot) or not holder:
                 raise self._strange("members")
             members[int(slot)] = Member(holder, name)
         return members
 
     def withdraw(self, hub_key: str) -> None:
         """See `Exchange`. An old service cannot forget: what it has is of no use without the hub."""
-        if self._ask("get").modern:
+        if self._is_modern():
             self._change("withdraw", {"hub_public_key": hub_key})
         else:
             _log.info("%s cannot forget join information", self.shown)
 
+    def _is_modern(self, attempts: int | None = None) -> bool:
+        """Whether the service knows more than put and get.
+
+        Only an answer of its own tells: a proxy's "bad gateway" has no header either, and secrets in a query, or a
+        slot that is taken to be given back, would come of that.
+        """
+        return self._retried(lambda: self._accepted(self._ask("get")), attempts).modern
+
     def _change(self, action: str, words: Mapping[str, str]) -> _Answer:
         return self._retried(lambda: self._accepted(self._ask(action, words, post=True)))
 
-    def _retried(self, ask: Callable[[], _Answer]) -> _Answer:
-        for attempt in range(1, self.attempts):
+    def _retried(self, ask: Callable[[], _Answer], attempts: int | None = None) -> _Answer:
+        for attempt in range(1, attempts or self.attempts):
             try:
                 return ask()
             except ExchangeAwayError as error:

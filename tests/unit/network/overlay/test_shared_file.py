@@ -198,3 +198,23 @@ def test_a_plain_path_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(tmp_path)
     assert open_exchange("info").shown == f"file://{tmp_path}/info"
     assert open_exchange("file://localhost/a%20b").shown == "file:///a b"
+
+
+def test_what_is_no_plain_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ExchangeError, match="no plain file"):
+        open_exchange(f"file://{tmp_path}/pipe").fetch()
+    with pytest.raises(ExchangeError, match="no plain file"):
+        open_exchange("file:///dev/zero").fetch()
+
+
+def test_slots_are_not_taken_for_given_back_where_nobody_can_look(exchange: Exchange, path: Path) -> None:
+    exchange.publish(join_information())
+    exchange.claim("a", ["a"])
+    path.unlink()
+    os.mkfifo(path)  # something in the way that is not the hub's word
+    with pytest.raises(ExchangeError, match="no plain file"):
+        exchange.release("a")
+    path.unlink()
+    exchange.publish(join_information())
+    assert exchange.members()

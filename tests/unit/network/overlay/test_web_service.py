@@ -161,6 +161,28 @@ def test_a_change_is_tried_again_and_again_for_a_while() -> None:
         assert slept == [1, 2, 1, 2]
 
 
+@pytest.mark.parametrize("status", [502, 503, 504, 404])
+def test_a_proxys_refusal_is_not_taken_for_an_old_exchange(status: int) -> None:
+    """The service behind it is restarted just now: no secret goes into a query, and nothing counts as given back."""
+    with old_exchange() as proxy:
+        proxy.status = status
+        slept: list[float] = []
+        exchange = WebService(proxy.url, sleep=slept.append)
+        for change in (
+            lambda: exchange.publish(WHOLE),
+            lambda: exchange.claim("a", ["x"]),
+            lambda: exchange.release("a"),
+            lambda: exchange.withdraw(WHOLE.hub_key),
+            exchange.members,
+        ):
+            with pytest.raises(ExchangeError) as caught:
+                change()
+            assert isinstance(caught.value, ExchangeAwayError) == (status != 404)
+            assert str(status) in str(caught.value.details)
+        assert slept == ([] if status == 404 else [1, 2] * 4)
+        assert all("psk" not in query and "slot_seed" not in query for _, query in proxy.asked)
+
+
 def test_nobody_there_is_borne_while_waiting() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, not listening: refused for sure
