@@ -132,7 +132,7 @@ def open_public(cloud: Cloud, net: Net) -> Task[None]:
     if names.ROLE not in net.tags:
         mark = [{"key": names.OWNER, "value": cloud.owner}, {"key": names.ROLE, "value": names.PUBLIC_NET}]
         yield from cloud.tag("Network", [net.id], mark)
-    if not net.allows and not _egress(cloud, net):
+    if not net.allows and "Firewall" in cloud.offering.services and not _egress(cloud, net):
         yield from carried_out(
             cloud.client,
             "createEgressFirewallRule",

@@ -54,7 +54,7 @@ def address(cloud: Cloud, cluster: ClusterName, net: Net) -> Task[Address | None
     if names.OWNER not in found.tags:
         marks = names.marks(cluster, cloud.owner, names.PUBLIC_IP)
         yield from cloud.tag("PublicIpAddress", [found.id], marks)
-    for port in cloud.settings.ports:
+    for port in cloud.settings.ports if "Firewall" in cloud.offering.services else ():
         yield from _open(cloud, found, port)
     return found
 
