@@ -98,8 +98,11 @@ class CopyReader(Reader):
 
 
 @contextlib.contextmanager
-def copies(disks: Sequence[Copied], folder: Path) -> Iterator[tuple[CopyReader, ...]]:
-    """A file for each of *disks* in *folder* (private), to be changed by debugfs: its reader's `device`.
+def copies(disks: Sequence[Copied], folder: Path, room: Path) -> Iterator[tuple[CopyReader, ...]]:
+    """A file for each of *disks* in *room*, to be changed by debugfs: its reader's `device`.
+
+    room: a private folder beside the disks: memory may be small where FUSE is missing (a container's /dev/shm), and
+    what is secret in a copy is in the overlay, too. folder: a private folder whose path is short.
 
     When the block ends well, all that was written is in the overlays. Raises GuestError.
     """
@@ -107,8 +110,8 @@ def copies(disks: Sequence[Copied], folder: Path) -> Iterator[tuple[CopyReader, 
         yield ()
         return
     bases = list(dict.fromkeys((disk.content, disk.start) for disk in disks))
-    pristine = {base: folder / f"metadata-{number}" for number, base in enumerate(bases)}
-    files = tuple(folder / f"copy-{number}" for number in range(len(disks)))
+    pristine = {base: room / f"metadata-{number}" for number, base in enumerate(bases)}
+    files = tuple(room / f"copy-{number}" for number in range(len(disks)))
     try:
         for (content, start), target in pristine.items():
             _metadata(content, start, target)

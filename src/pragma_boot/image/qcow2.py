@@ -26,6 +26,7 @@ from pragma_boot.model import Disk, DiskFormat, LocalDisk, LocalImage, NodeName,
 from pragma_boot.run import run
 
 _SCRATCH = "pragma-edit-"
+_ROOM = f"{UNFINISHED}{_SCRATCH}"
 _HEADER = struct.Struct(">4sIQIIQ")  # magic, version, backing file's offset and length, cluster bits, virtual size
 _NAME_LIMIT = 1023  # QEMU's own
 _FIRST_CLUSTER = 2 * 1024 * 1024  # at most; the backing file's name is in it
@@ -152,7 +153,7 @@ class FileDiskStore:
 
     def _sweep(self) -> None:
         """Remove the scratch folders of commands that were killed: nodes' secrets are in them."""
-        for old in abandoned(self._scratch, _SCRATCH):
+        for old in (*abandoned(self._scratch, _SCRATCH), *abandoned(self._root, _ROOM)):
             unmount(old)
             shutil.rmtree(old, ignore_errors=True)
 
@@ -202,7 +203,10 @@ class FileDiskStore:
                 content, start = stack.enter_context(self._room()) / "content", 0
                 raw_copy(disk.path, disk.format, root.part, content)
             wanted.append(Copied(disk.path, content, start, root.part))
-        return [(reader.device, reader.anew) for reader in stack.enter_context(copies(wanted, folder))]
+        return [
+            (reader.device, reader.anew)
+            for reader in stack.enter_context(copies(wanted, folder, stack.enter_context(self._room())))
+        ]
 
     def way_to_edit(self) -> str:
         """See `DiskStore.way_to_edit`."""
@@ -248,7 +252,8 @@ class FileDiskStore:
     def _room(self) -> Iterator[Path]:
         """A private folder beside the disks, for what may be as large as they; gone after the block."""
         make_folder(self._root, 0o711)
-        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=self._root) as name:
+        prefix = f"{_ROOM}{os.getpid()}-"
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=self._root, ignore_cleanup_errors=True) as name:
             yield Path(name)
 
     @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,15 @@ def test_fuse_needs_the_right_to_mount(
     assert export.available(proc=tmp_path) is usable
     assert not export.available(Path("/dev/null"), tmp_path)
     assert not export.available(tmp_path / "none", tmp_path)
+
+
+def test_what_a_killed_command_left_beside_the_disks_goes_with_the_next_removal(tmp_path: Path) -> None:
+    with subprocess.Popen(["true"]) as dead:
+        dead.wait()
+    left = tmp_path / f"disks/.unfinished-pragma-edit-{dead.pid}-x"
+    ours = tmp_path / f"disks/.unfinished-pragma-edit-{os.getpid()}-x"
+    for folder in (left, ours):
+        folder.mkdir(parents=True)
+    FileDiskStore(tmp_path / "disks", lambda: "tcg", tmp_path / "s", lambda: False).delete("none")
+    assert not left.exists()
+    assert ours.exists()
