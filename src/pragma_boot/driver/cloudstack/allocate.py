@@ -224,7 +224,7 @@ class Allocator:
         for role in Role:
             some = [made[str(node.name)] for node in plan.nodes if node.role is role]
             new = [each.id for each in some if names.OWNER not in each.tags]
-            place = f"{way.ip}:{way.ports[22]}" if 22 in way.ports else str(way.ip)
+            place = names.place(way.ip, way.ports)
             marks = names.marks(
                 plan.cluster,
                 cloud.owner,

@@ -6,13 +6,14 @@ import re
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from pragma_boot.model import ClusterName, NodeName, Role
 
 CLUSTER, OWNER, ROLE = "pragma.cluster", "pragma.owner", "pragma.role"
 IMAGE, OUTSIDE, PENDING = "pragma.image", "pragma.address", "pragma.pending-delete"
-"""Tags. OUTSIDE, on a frontend: its address and, where it is not 22, its port for ssh."""
+"""Tags. OUTSIDE, on a frontend: its address, and which ports of its lead to others (``203.0.113.9 22=20022,80=20080``)."""
 
 PRIVATE_NET, PUBLIC_NET, PUBLIC_IP = "private-net", "public-net", "public-ip"
 """Values of ROLE beside the nodes' roles."""
@@ -27,6 +28,8 @@ DOCUMENT = 24576
 """Bytes of a document that clouds hand out, by default: 32768 in base64."""
 
 _NAMESPACE = uuid.UUID("8a4c1f0e-5f3b-4d0c-9a41-3c2f6f7a9d11")
+_MOST_PORTS = 19
+_PORTS = re.compile(r"(?:^|,)(\d{1,5})=(\d{1,5})(?=,|$)")
 _COMPUTE = re.compile(r"(.+)-(compute-\d+)")
 
 
@@ -61,6 +64,22 @@ def marks(cluster: ClusterName, owner: str, role: str, **more: str) -> list[dict
     pairs = {CLUSTER: str(cluster), OWNER: owner, ROLE: role}
     pairs |= {name.replace("_", "."): value for name, value in more.items() if value}
     return [{"key": key, "value": value} for key, value in pairs.items()]
+
+
+def place(ip: IPv4Address, ports: Mapping[int, int]) -> str:
+    """The value of OUTSIDE; a tag has 255 characters at most, which is enough for nineteen ports."""
+    pairs = [f"{inner}={outer}" for inner, outer in sorted(ports.items())]
+    return f"{ip} {','.join(pairs[:_MOST_PORTS])}".strip()
+
+
+def placed(text: str) -> tuple[IPv4Address | None, dict[int, int]]:
+    """What `place` wrote; nothing of it is believed that does not look so."""
+    ip, _, pairs = text.partition(" ")
+    found = {int(pair[1]): int(pair[2]) for pair in _PORTS.finditer(pairs)}
+    try:
+        return IPv4Address(ip), found
+    except ValueError:
+        return None, {}
 
 
 def is_ours(tags: Mapping[str, str], cluster: ClusterName, owner: str) -> bool:

@@ -45,12 +45,8 @@ def _status(machine: Machine, node: NodeName, cluster: ClusterName, host: str) -
 
 
 def outside(machine: Machine) -> tuple[IPv4Address | None, dict[int, int]]:
-    """A frontend's address and, where its ssh has another port, that."""
-    text, _, port = machine.tags.get(names.OUTSIDE, machine.outside).partition(":")
-    try:
-        return IPv4Address(text), {22: int(port)} if port else {}
-    except ValueError:
-        return None, {}
+    """A frontend's address, and those of its ports that are reached elsewhere."""
+    return names.placed(machine.tags.get(names.OUTSIDE, machine.outside))
 
 
 def _order(name: str) -> tuple[int, str]:

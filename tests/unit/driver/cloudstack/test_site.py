@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from fakes.cloudstack import Config, assert_clean
 from pragma_boot.cluster.boot import BootRequest, boot, preview
 from pragma_boot.cluster.stop import clean, shutdown, start
 from pragma_boot.cluster.view import cluster, clusters
+from pragma_boot.driver.cloudstack import names
 from pragma_boot.errors import CapacityError, ClusterError, DriverError, PendingError
 from pragma_boot.model import ClusterName, ImageName
 
@@ -106,3 +108,27 @@ def test_a_record_that_is_lost_leaves_a_cluster_that_can_be_removed(tmp_path: Pa
         shutdown(site.site, LAB)
         clean(site.site, LAB)
         assert_clean(site.cloud, "user", before)
+
+
+def test_forwarded_ports_are_kept_over_a_stop(tmp_path: Path) -> None:
+    with cloud_site(tmp_path, more={"network_offering": "IsolatedNoStaticNat"}, public_ips=8) as site:
+        boot(site.site, BootRequest(ImageName("demo"), 0))
+        view = boot(site.site, request(1))
+        assert view.ports == {22: 20022, 80: 20080, 443: 20443}
+        shutdown(site.site, LAB)
+        assert start(site.site, LAB).ports == view.ports
+        record = site.site.store.get(LAB)
+        assert record
+        assert record.allocation
+        assert record.allocation.ports == view.ports
+
+
+@pytest.mark.parametrize("text", ["", "x", "1.2.3.4:22", "203.0.113.9 22", "203.0.113.9 a=b,22=x", " 22=1"])
+def test_tags_that_nobody_of_us_wrote_mean_little(text: str) -> None:
+    assert names.placed(text)[1] == {}
+
+
+def test_a_place_is_read_as_it_was_written() -> None:
+    ports = {22: 20022, 443: 20443}
+    assert names.placed(names.place(IPv4Address("203.0.113.9"), ports)) == (IPv4Address("203.0.113.9"), ports)
+    assert len(names.place(IPv4Address("203.0.113.9"), {port: port + 20000 for port in range(100)})) <= 255
