@@ -13,7 +13,7 @@ from pragma_boot.model import ClusterName, NodeName, Role
 
 CLUSTER, OWNER, ROLE = "pragma.cluster", "pragma.owner", "pragma.role"
 IMAGE, OUTSIDE, PENDING = "pragma.image", "pragma.address", "pragma.pending-delete"
-"""Tags. OUTSIDE, on a frontend: its address, and which ports of its lead to others (``203.0.113.9 22=20022,80=20080``)."""
+"""Tags. OUTSIDE, on a frontend: its address, and its ports that lead to others: ``203.0.113.9 22=20022,80=20080``."""
 
 PRIVATE_NET, PUBLIC_NET, PUBLIC_IP = "private-net", "public-net", "public-ip"
 """Values of ROLE beside the nodes' roles."""
