@@ -195,7 +195,7 @@ def built_image(flavour: str) -> Iterator[Path]:
         with lock(ROOM / f"{flavour}.lock"):
             used.enter_context(lock(folder.with_suffix(".lock"), shared=True))
             if not document.exists():
-                _forget_unused(folder.parent)
+                forget_unused(folder.parent)
                 shutil.rmtree(folder, ignore_errors=True)
                 build_image(flavour, folder, ImageName(flavour))
         yield document
@@ -209,7 +209,8 @@ def _source_state() -> str:
     ]
 
 
-def _forget_unused(room: Path) -> None:
+def forget_unused(room: Path) -> None:
+    """Remove the folders in *room* whose locks, of the same names, nobody holds."""
     for folder in [path for path in room.iterdir() if path.is_dir()]:
         held = folder.with_suffix(".lock")
         with suppress(ClusterBusyError), lock(held, wait=0):
