@@ -83,7 +83,7 @@ make_environment() { # [dev|user]: .venv with us and what we need; anew when pyp
         modules='click, lxml'
         set --
     }
-    if [ -e "$stamp-dev" ] || [ -e "$stamp-${1-}" ]; then
+    if [ -e "$stamp-dev" ] || [ -e "$stamp-${1-}" ] || [ ! -w "$home" ]; then # somebody else's checkout is their care
         "$home/.venv/bin/python" -c "import $modules" 2>/dev/null && return 0
     fi
     [ -w "$home" ] || fail "you may not write to $home: work in a checkout of your own"

@@ -60,7 +60,8 @@ def start(
             )
         watch = None
         if record and record.allocation and cluster(site, name).state != NodeState.ACTIVE:
-            watch = waiting.begin(site, record.allocation, reports=record.reports)
+            running = {node for node, status in site.driver.status(name).items() if status.state is NodeState.ACTIVE}
+            watch = waiting.begin(site, record.allocation, reports=record.reports, running=running)
         site.driver.start(name, progress, _kernels(site, name))
         if record and record.allocation and record.allocation.ports:
             ports = _look_at_ports(site, record.allocation)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from pragma_boot import accel
 from pragma_boot.cluster.ready import Watched, wait_until_ready
 from pragma_boot.cluster.site import Site
 from pragma_boot.cluster.view import SSH
-from pragma_boot.model import Allocation, ClusterName, NodeAllocation, ProgressSink, Role
+from pragma_boot.model import Allocation, ClusterName, NodeAllocation, NodeName, ProgressSink, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,13 @@ class Watch:
         return replace(self, nodes=tuple(replace(node, port=ports.get(SSH, SSH)) for node in self.nodes))
 
 
-def begin(site: Site, allocation: Allocation, *, reports: bool) -> Watch:
-    """Note where the consoles' logs end now: to be called before the nodes are started."""
-    nodes = tuple(_watched(site, allocation, node, reports) for node in allocation.nodes)
+def begin(site: Site, allocation: Allocation, *, reports: bool, running: Collection[NodeName] = frozenset()) -> Watch:
+    """Note where the consoles' logs end now: to be called before the nodes are started.
+
+    running: nodes that run already; they have reported long ago, and are not waited for.
+    """
+    started = [node for node in allocation.nodes if node.name not in running]
+    nodes = tuple(_watched(site, allocation, node, reports) for node in started)
     return Watch(site, allocation.cluster, nodes)
 
 

@@ -9,6 +9,7 @@ from fakes.cluster_site import FakeDisks, make_site, traces
 from pragma_boot.cluster.boot import BootRequest, boot, preview
 from pragma_boot.cluster.stop import clean, shutdown, start
 from pragma_boot.cluster.view import cluster, clusters, resolve
+from pragma_boot.driver.memory import MemoryDriver
 from pragma_boot.errors import (
     CapacityError,
     ClusterBusyError,
@@ -272,6 +273,14 @@ class TestLife:
         with pytest.raises(ClusterNotFoundError):
             start(site, name)
         assert traces(tmp_path) == set()
+
+    def test_a_start_waits_for_the_nodes_that_it_starts_only(self, tmp_path: Path) -> None:
+        site = make_site(tmp_path, wait=2)
+        name = ClusterName(boot(site, request()).name)
+        driver = site.driver
+        assert isinstance(driver, MemoryDriver)
+        driver.set_state(name, NodeName("compute-0"), NodeState.SHUTDOWN)
+        assert start(site, name).state == "active"  # the frontend has reported long ago, and does not again
 
     def test_a_cluster_that_another_command_holds_is_busy(self, tmp_path: Path) -> None:
         site = make_site(tmp_path)
