@@ -52,14 +52,19 @@ class Agent:
                 return 0
             return {"local": self._local, "fetch": self._fetch, "post": self._post}[verb]()
         except GuestError as error:
-            told = f"{error.message}: {error.details}" if error.details else error.message
-            _log.error("%s: %s", verb, told)
-            self._system.say(f"pragma-guest: {verb} failed: {told}")
-            try:
-                member.record(self._root, verb, "", None, told)
-            except GuestError as full:
-                _log.error("no status: %s", full.message)
-            return 1
+            return self._failed(verb, f"{error.message}: {error.details}" if error.details else error.message)
+        except Exception as error:  # noqa: BLE001 - a fault of ours is told, too: nobody may be there to see more
+            _log.exception("unexpected")
+            return self._failed(verb, f"unexpected {type(error).__name__}: {error}")
+
+    def _failed(self, verb: str, told: str) -> int:
+        _log.error("%s: %s", verb, told)
+        self._system.say(f"pragma-guest: {verb} failed: {told}")
+        try:
+            member.record(self._root, verb, "", None, told)
+        except GuestError as full:
+            _log.error("no status: %s", full.message)
+        return 1
 
     def _local(self) -> int:
         data = self._present()

@@ -19,7 +19,7 @@ from pragma_boot.errors import GuestError
 _DEPTH = 4
 _PARTS = 32
 _PATH = "/root/vc-out.xml"
-_BASE64 = re.compile(rb"[A-Za-z0-9+/\s]+={0,2}\s*")
+_BASE64 = re.compile(rb"[A-Za-z0-9+/\s]+={0,2}")
 _MIME = re.compile(rb"(?:[A-Za-z-]+: [^\n]*\n(?:[ \t][^\n]*\n)*)*?(?:content-type|mime-version):", re.IGNORECASE)
 
 
@@ -72,7 +72,10 @@ def _of_mime(text: bytes, depth: int) -> bytes:
     """The first part of a message that holds a document."""
     from email import message_from_bytes  # noqa: PLC0415 - dear, and rarely needed
 
-    parts = [part for part in message_from_bytes(text).walk() if not part.is_multipart()]
+    try:
+        parts = [part for part in message_from_bytes(text).walk() if not part.is_multipart()]
+    except RecursionError as error:
+        raise GuestError("user data is a message with too many levels") from error
     for part in parts[:_PARTS]:
         content = part.get_payload(decode=True)
         try:

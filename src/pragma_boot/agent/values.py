@@ -14,7 +14,7 @@ KEY = re.compile(r"(?:ssh-|ecdsa-|sk-)[a-z0-9@.-]{1,60} [A-Za-z0-9+/]{4,16384}={
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN OPENSSH PRIVATE KEY-----\n(?:[A-Za-z0-9+/=]{1,100}\n){1,100}-----END OPENSSH PRIVATE KEY-----\n"
 )
-_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE | re.ASCII)
 
 
 def dns_name(text: str, what: str) -> str:

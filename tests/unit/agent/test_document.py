@@ -94,6 +94,10 @@ HOSTILE = {
     "a name with a command": (changed("vc1.site.example.org", "$(reboot).site"), "no frontend's fqdn"),
     "a name with a path": (changed('name="vc1"', 'name="../../etc"'), "has a dot"),
     "a name with a line end": (changed('name="vc1"', 'name="vc1&#10;x"'), "no frontend's name"),
+    "a letter that looks like another": (
+        changed("vc1.site.example", "vc1.\u017fite.example"),
+        "no frontend's fqdn",
+    ),
     "a gateway that is none": (changed('gw="198.51.100.1"', 'gw="1.2.3"'), "no IPv4 address"),
     "a private address that is none": (changed('ip="10.1.1.1"', 'ip="10.1.1.1;x"'), "no private interface"),
     "no netmask": (changed('netmask="255.255.0.0" mac="52:54:00:4a:00:01"', 'mac="52:54:00:4a:00:01"'), "no private"),

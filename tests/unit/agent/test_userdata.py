@@ -65,6 +65,7 @@ def test_the_document_is_found(case: str) -> None:
     assert unpacked(WRAPPED[case]).split() == XML.split()
 
 
+DEEP = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n" % (level, level) for level in range(2000))
 REFUSED = {
     "empty": (b"", "empty"),
     "blank": (b" \n\0", "empty"),
@@ -81,6 +82,8 @@ REFUSED = {
     "onions": (gzip.compress(gzip.compress(gzip.compress(gzip.compress(gzip.compress(XML))))), "wrapped too often"),
     "too much": (b"<" + b" " * LIMIT, "larger than"),
     "base64 cut off": (B64[:-3], "broken base64"),
+    "blanks that might be base64": (b"A" + b" " * (LIMIT - 2) + b"!", "no vc-out"),
+    "a message of messages": (DEEP, "too many levels"),
 }
 
 

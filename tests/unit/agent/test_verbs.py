@@ -114,6 +114,15 @@ def test_a_bad_document_is_told_and_changes_nothing(tmp_path: Path) -> None:
     assert "DOCTYPE" in bench.status()["errors"][0]
 
 
+def test_a_fault_of_ours_is_told(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "netplan").put()
+    bench.system.later.append((0.0, lambda: 1 / 0))
+    Path(bench.top + "/sys/class/net/ens0").rename(bench.top + "/elsewhere")
+    assert bench.run("local") == 1
+    assert bench.system.said == ["pragma-guest: local failed: unexpected ZeroDivisionError: division by zero"]
+    assert "ZeroDivisionError" in bench.status()["errors"][0]
+
+
 def test_netplan_is_told_as_its_generator_ran_before(tmp_path: Path) -> None:
     bench = Bench(tmp_path, "netplan").put()
     bench.run("local")
