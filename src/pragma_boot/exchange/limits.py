@@ -14,6 +14,7 @@ _MINUTE = 60.0
 class Limits:
     """body: bytes. seconds: a whole request, from the connection to its end. connections: at the same time.
 
+    each: of these, one address's: who opens all that it may, and says nothing, leaves some to others.
     rate: requests of one address in a minute. grace: seconds that requests may still take when the service ends.
     look: seconds between two looks for requests that take too long.
     """
@@ -21,6 +22,7 @@ class Limits:
     body: int = 1024 * 1024
     seconds: float = 30.0
     connections: int = 64
+    each: int = 48
     rate: int = 300
     grace: float = 5.0
     look: float = 0.5

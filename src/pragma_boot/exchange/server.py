@@ -62,6 +62,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.limits = limits or Limits()
         self.actions, self.tls, self.tell, self.rate = Actions(jobs), tls, tell, Rate(self.limits.rate)
         self._open: dict[Any, tuple[float, socket.socket]] = {}
+        self._clients: dict[Any, str] = {}
         self._lock = threading.Lock()
         self.address_family, address = _resolve(host, port)
         if not (tls or insecure or is_loopback(address[0])):
@@ -99,11 +100,12 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer in a thread of its own, unless there are too many."""
+        address = str(client_address[0])
         with self._lock:
-            if len(self._open) >= self.limits.connections:
-                full = True
-            else:
-                full, self._open[request] = False, (time.monotonic(), request)
+            most = self.limits.connections, self.limits.each
+            full = len(self._open) >= most[0] or list(self._clients.values()).count(address) >= most[1]
+            if not full:
+                self._open[request], self._clients[request] = (time.monotonic(), request), address
         if full:
             self.tell(f"{client_address[0]} - - too many connections")
             request.close()
@@ -119,6 +121,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         """The connection is done with."""
         with self._lock:
             self._open.pop(request, None)
+            self._clients.pop(request, None)
         super().shutdown_request(request)
 
     def service_actions(self) -> None:

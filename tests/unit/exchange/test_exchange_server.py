@@ -179,6 +179,39 @@ def test_there_are_not_more_connections_than_allowed(tmp_path: Path) -> None:
         raise AssertionError("it serves no more")
 
 
+def test_one_address_cannot_have_all_connections(tmp_path: Path) -> None:
+    with running_service(tmp_path, Limits(seconds=30, look=0.02, connections=3, each=2)) as service:
+        host, port = service.server.server_address[:2]
+        with contextlib.ExitStack() as held:
+            for _ in range(2):
+                held.enter_context(socket.create_connection((str(host), int(port))))
+            refused = socket.create_connection((str(host), int(port)), timeout=10)
+            assert held.enter_context(refused).recv(1) == b""
+            assert service.told == ["127.0.0.1 - - too many connections"]
+            other = socket.create_connection((str(host), int(port)), timeout=10, source_address=("127.0.0.2", 0))
+            with other:
+                other.sendall(b"GET /?jobId=lab&action=get HTTP/1.0\r\n\r\n")
+                assert b" 403 " in other.recv(65536)
+
+
+def test_a_connection_that_is_cut_never_goes_on_unencrypted(tmp_path: Path) -> None:
+    make_certificates(tmp_path)
+    tls = tls_context(tmp_path / "server.crt", tmp_path / "server.key")
+    context = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+    ours, theirs = socket.socketpair()
+    with ThreadPoolExecutor(1) as pool, Server(Jobs(tmp_path / "exchange.db"), port=0, tls=tls) as server:
+        client = pool.submit(context.wrap_socket, theirs, server_hostname="127.0.0.1")
+        with tls.wrap_socket(ours, server_side=True) as secure, client.result(10) as other:
+            server._open[secure] = (time.monotonic(), secure)
+            server._cut(0)
+            assert secure.version()  # what its thread sends just now goes through TLS, or nowhere
+            with pytest.raises(OSError):
+                secure.send(b"psk=")
+            with contextlib.suppress(OSError):
+                assert other.recv(10) == b""
+            server.shutdown_request(secure)
+
+
 def test_one_address_cannot_ask_without_end(tmp_path: Path) -> None:
     with running_service(tmp_path, Limits(rate=5, look=0.02)) as service:
         statuses = [get(service, "jobId=lab&action=get")[0] for _ in range(7)]
