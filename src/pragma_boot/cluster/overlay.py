@@ -135,6 +135,7 @@ def take_part(site: Site, joining: Joining | None, allocation: Allocation, steps
 def _found(site: Site, joining: Joining, allocation: Allocation) -> tuple[JoinInformation, membership.Members]:
     network = site.settings.clusters.overlay_cidr or addresses.choose_network(_taken(site, allocation))
     information, members = membership.found(allocation, network)
+    _check_vacant(joining.exchange)  # once more: another may have come while names and hosts were chosen
     _record(site, joining, allocation, information, members)
     joining.exchange.publish(information)
     _log.info("Published how to join the overlay %s at %s", network, joining.exchange.shown)

@@ -264,6 +264,21 @@ def test_a_driver_without_overlays_refuses_both_options(tmp_path: Path, option: 
     assert traces(tmp_path) == set()
 
 
+def test_a_hub_that_comes_while_another_boots_keeps_its_place(tmp_path: Path) -> None:
+    place = tmp_path / "join"
+    quick = overlay_site(tmp_path / "quick")
+
+    def meanwhile(step: str) -> None:
+        if step.startswith("allocate"):
+            start(quick, "quick", hub=place)
+
+    with pytest.raises(ExchangeError, match="another cluster has published"):
+        start(overlay_site(tmp_path / "slow", meanwhile), "slow", hub=place)
+    published = open_exchange(str(place)).fetch()
+    assert published is not None
+    assert published.network == addresses(cluster(quick, ClusterName("quick")))[0].network
+
+
 def test_a_hub_does_not_take_another_hubs_place(tmp_path: Path) -> None:
     start(overlay_site(tmp_path / "a"), "one", hub=tmp_path / "join")
     before = (tmp_path / "join").read_text()
