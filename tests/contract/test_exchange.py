@@ -90,6 +90,21 @@ def test_another_hub_begins_with_no_claims_and_is_not_withdrawn_with_the_first(e
     assert exchange.members() == {1: Member(B, "b")}
 
 
+def test_a_name_is_one_nodes_alone_also_when_two_ask_at_once(opened: Callable[[], Exchange]) -> None:
+    """Each has looked before the other one claimed."""
+    hub, first, second = opened(), opened(), opened()
+    hub.publish(WHOLE)
+    assert not first.members() and not second.members()
+    held = first.claim("demo@192.0.2.1", ["demo.overlay", "compute-0.demo.overlay"])
+    with pytest.raises(UsageError, match=r"another node called compute-0\.demo\.overlay") as caught:
+        second.claim("demo@192.0.2.2", ["demo.overlay", "compute-0.demo.overlay"])
+    assert "name=" in str(caught.value.resolution)
+    assert {member.holder for member in hub.members().values()} == {"demo@192.0.2.1"}
+    assert first.claim("demo@192.0.2.1", ["demo.overlay", "compute-0.demo.overlay"]) == held
+    assert len(second.claim("x", [""])) == 1  # without a name there is nothing to clash
+    assert len(first.claim("y", [""])) == 1
+
+
 def test_where_nothing_is_published_nothing_can_be_claimed_and_all_can_be_left(exchange: Exchange) -> None:
     with pytest.raises(ExchangeError, match="no join information"):
         exchange.claim(A, ["a"])

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from pragma_boot.errors import PragmaError, UsageError
 from pragma_boot.exchange.jobs import Jobs, NothingPublishedError
-from pragma_boot.network.overlay.claims import MOST, NoSlotsError, check_claim, listed
+from pragma_boot.network.overlay.claims import MOST, NameTakenError, NoSlotsError, check_claim, listed
 from pragma_boot.network.overlay.information import lines
-from pragma_boot.network.overlay.web_service import FULL, NOTHING
+from pragma_boot.network.overlay.web_service import FULL, NOTHING, TAKEN
 
 _log = logging.getLogger(__name__)
 
@@ -93,6 +93,8 @@ class Actions:
             return _refusal(409, NOTHING, error.message)
         except NoSlotsError as error:
             return _refusal(409, FULL, error.message, wanted=error.wanted, free=error.free)
+        except NameTakenError as error:
+            return _refusal(409, TAKEN, error.message, name=error.name)
         return Reply(200, lines({"slots": ",".join(map(str, slots))}))
 
     def _release(self, job: str, words: Words) -> Reply:
@@ -112,6 +114,6 @@ class Actions:
         return Reply(200)
 
 
-def _refusal(status: int, error: str, message: str, **numbers: int) -> Reply:
-    pairs = {"error": error, "message": message} | {key: str(number) for key, number in numbers.items()}
+def _refusal(status: int, error: str, message: str, **more: int | str) -> Reply:
+    pairs = {"error": error, "message": message} | {key: str(value) for key, value in more.items()}
     return Reply(status, lines(pairs))

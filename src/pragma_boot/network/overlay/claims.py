@@ -31,6 +31,16 @@ class NoSlotsError(CapacityError):
         self.wanted, self.free = wanted, free
 
 
+class NameTakenError(UsageError):
+    """A node's name that another holder's node has in this overlay. name: that one."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the overlay has another node called {name}", resolution="give the cluster another name (name=)"
+        )
+        self.name = name
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """A node that has a slot: its cluster, and its host name or nothing."""
@@ -68,17 +78,19 @@ def grant(claims: Claims, holder: str, names: Sequence[str], slots: int) -> Clai
     """The claims after *holder* has asked for one slot a node, of *slots* that there are.
 
     What it holds already stays its own, as far as it is still asked for; what is missing are the lowest free slots.
-    Raises NoSlotsError, and UsageError as `check_claim`.
+    Raises NoSlotsError, NameTakenError, and UsageError as `check_claim`.
     """
     check_claim(holder, names)
     others = {slot: member for slot, member in claims.members.items() if member.holder != holder}
+    if taken := {member.name for member in others.values() if member.name}.intersection(names):
+        raise NameTakenError(min(taken))
     kept = [slot for slot in claims.of(holder) if slot <= slots][: len(names)]
     free = [slot for slot in range(1, slots + 1) if slot not in others and slot not in kept]
     missing = len(names) - len(kept)
     if missing > len(free):
         raise NoSlotsError(len(names), len(free) + len(kept))
-    taken = sorted(kept + free[:missing])
-    return Claims(others | {slot: Member(holder, name) for slot, name in zip(taken, names, strict=True)})
+    granted = sorted(kept + free[:missing])
+    return Claims(others | {slot: Member(holder, name) for slot, name in zip(granted, names, strict=True)})
 
 
 def give_back(claims: Claims, holder: str) -> Claims:

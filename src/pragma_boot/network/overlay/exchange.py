@@ -42,7 +42,7 @@ class Exchange(Protocol):
 
         holder: names the cluster among those of all sites (its name, '@', its frontend's public address, say).
         A holder that has slots keeps them: asking twice gives the same. Raises CapacityError when there are not so
-        many, UsageError for texts that cannot be recorded; nothing is taken then.
+        many, UsageError for texts that cannot be recorded, and for a name of another holder's; nothing is taken then.
         """
 
     def release(self, holder: str) -> None:

@@ -18,17 +18,18 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsp
 from pragma_boot import connect, log
 from pragma_boot.errors import ExchangeAwayError, ExchangeError, PragmaError
 from pragma_boot.model import shorten
-from pragma_boot.network.overlay.claims import Member, NoSlotsError, check_claim
+from pragma_boot.network.overlay.claims import Member, NameTakenError, NoSlotsError, check_claim
 from pragma_boot.network.overlay.exchange import nothing_there
-from pragma_boot.network.overlay.information import LIMIT, JoinInformation, parse
+from pragma_boot.network.overlay.information import LIMIT, JoinInformation, is_name, parse
 
 _log = logging.getLogger(__name__)
 
 MODERN = "Pragma-Exchange"
 """Header of every answer of a service that knows more than put and get."""
 
-FULL, NOTHING = "full", "nothing"
-"""What ``error=`` says in a refusal (409) of a claim: too few slots are free (``free=``), nothing is published."""
+FULL, NOTHING, TAKEN = "full", "nothing", "name"
+"""What ``error=`` says in a refusal (409) of a claim: too few slots are free (``free=``), nothing is published, another
+holder's node has the name (``name=``)."""
 
 _ANSWER = LIMIT * 8
 """Most bytes of an answer: members of a large overlay take more room than join information."""
@@ -197,6 +198,8 @@ class WebService:
             raise NoSlotsError(_number(told.get("wanted")), _number(told.get("free")))
         if answer.status == 409 and told.get("error") == NOTHING:
             raise nothing_there(self.shown)
+        if answer.status == 409 and told.get("error") == TAKEN and is_name(told.get("name", "")):
+            raise NameTakenError(told["name"])
         details = f"HTTP status {answer.status}"
         if "message" in told:
             details += f": {log.printable(shorten(told['message'], 200))}"

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from pragma_boot.errors import CapacityError, UsageError
-from pragma_boot.network.overlay.claims import Claims, Member, give_back, grant
+from pragma_boot.network.overlay.claims import Claims, Member, NameTakenError, give_back, grant
 
 SLOTS = 10
 HOLDERS = st.sampled_from(["a@1", "b@2", "c@3", "d@4"])
@@ -22,18 +22,24 @@ class Slots(RuleBasedStateMachine):
 
     @rule(holder=HOLDERS, count=st.integers(1, SLOTS))
     def ask(self, holder: str, count: int) -> None:
-        before = self.claims
+        before, names = self.claims, [f"n{i}.{holder[0]}" for i in range(count)]
         others = sum(number for other, number in self.wanted.items() if other != holder)
         try:
-            self.claims = grant(before, holder, [f"n{i}" for i in range(count)], SLOTS)
+            self.claims = grant(before, holder, names, SLOTS)
         except CapacityError:
             assert others + count > SLOTS
             return
         assert others + count <= SLOTS
         kept = set(before.of(holder)) & set(self.claims.of(holder))
         assert len(kept) == min(count, len(before.of(holder)))
-        assert [self.claims.members[slot].name for slot in self.claims.of(holder)] == [f"n{i}" for i in range(count)]
+        assert [self.claims.members[slot].name for slot in self.claims.of(holder)] == names
         self.wanted[holder] = count
+
+    @rule(holder=HOLDERS, other=HOLDERS)
+    def ask_by_anothers_name(self, holder: str, other: str) -> None:
+        if holder != other and other in self.wanted:
+            with pytest.raises(NameTakenError):
+                grant(self.claims, holder, [f"n0.{other[0]}"], SLOTS)
 
     @rule(holder=HOLDERS)
     def go(self, holder: str) -> None:
