@@ -35,6 +35,8 @@ _INTERNAL, _INTERNAL_TRIES = (530, 534), 3
 """Errors inside the server, and how often a read is tried for them: some are of that moment only."""
 
 _CONNECT = 15.0
+_SLICE = 0.5
+"""Seconds after which a pause notices that it is to end."""
 _LONGEST_WAIT = 120.0
 """Seconds that a server may ask us to wait before it takes the next request."""
 _SECRET = {"userdata", "password", "publickey", "url"}
@@ -86,7 +88,7 @@ def refusal(command: str, code: int, text: str) -> ApiError:
 class Client:
     """One account at one server.
 
-    timeout: seconds for one answer. counts: how often each command was sent.
+    timeout: seconds for one answer. halted: whoever pauses is to come to an end.
     """
 
     def __init__(
@@ -99,7 +101,7 @@ class Client:
         timeout: float = 30.0,
         clock: Clock | None = None,
     ) -> None:
-        self.url, self.clock = url, clock or Clock()
+        self.url, self.clock, self.halted = url, clock or Clock(), False
         self._apikey, self._secretkey = apikey, secretkey
         self._connections, self._timeout = connect.Connections(ca_file), timeout
 
@@ -114,7 +116,7 @@ class Client:
                     raise
                 _log.info("%s: %s (%s); once more", command, error.message, error.details)
                 asked = error.wait if isinstance(error, UnsentError) else None
-                self.clock.pause(min(asked or 2**attempt * 0.5, _LONGEST_WAIT))
+                self.pause(min(asked or 2**attempt * 0.5, _LONGEST_WAIT))
         raise AssertionError
 
     def write(self, command: str, **parameters: Value) -> dict[str, Any]:
@@ -129,7 +131,7 @@ class Client:
                 if attempt == READS - 1:
                     raise
                 _log.info("%s: %s (%s); once more", command, error.message, error.details)
-                self.clock.pause(min(error.wait or 2**attempt * 0.5, _LONGEST_WAIT))
+                self.pause(min(error.wait or 2**attempt * 0.5, _LONGEST_WAIT))
         raise AssertionError
 
     def rows(self, command: str, key: str, **parameters: Value) -> list[dict[str, Any]]:
@@ -152,6 +154,14 @@ class Client:
                 break
             page += 1
         return list(found.values())
+
+    def pause(self, seconds: float) -> None:
+        """Sleep; raises DriverError when everything is to come to an end meanwhile."""
+        end = self.clock.now() + seconds
+        while (left := end - self.clock.now()) > 0:
+            if self.halted:
+                raise DriverError("interrupted", resolution="repeat")
+            self.clock.pause(min(left, _SLICE))
 
     def _patiently(self, command: str, parameters: Mapping[str, Value]) -> dict[str, Any]:
         """One request; a refused signature once more: it may have been too old when it arrived."""

@@ -118,7 +118,17 @@ class _Shift(Generic[T]):
         self._pool = ThreadPoolExecutor(max(1, min(crew.parallel, len(tasks))), "cloudstack")
 
     def run(self) -> Outcome[T]:
-        with self._pool:
+        try:
+            with self._pool:
+                self._work()
+        finally:
+            self._client.halted = False
+        self._outcome.left = list(self._waiting)
+        return self._outcome
+
+    def _work(self) -> None:
+        """Until nothing is under way; when this ends early, requests that are out are waited for, and nothing else."""
+        try:
             self._begin()
             while self._moving or self._jobs:
                 if self._moving:
@@ -127,8 +137,9 @@ class _Shift(Generic[T]):
                     self._client.clock.pause(self._pause())
                 self._poll()
                 self._begin()
-        self._outcome.left = list(self._waiting)
-        return self._outcome
+        except BaseException:
+            self._client.halted = True
+            raise
 
     def _begin(self) -> None:
         while self._waiting and len(self._moving) + len(self._jobs) < self._parallel:
@@ -272,7 +283,7 @@ def _seen(client: Client, look: Callable[[], dict[str, Any] | None], error: Driv
     _log.info("%s: looking whether it was carried out", error.message)
     for pause in _LOOKS:
         if pause:
-            client.clock.pause(pause)
+            client.pause(pause)
         found = look()
         if found is not None:
             return found

@@ -115,7 +115,7 @@ class Power:
             found = self._cloud.machine(ident)
             if found is None or found.state in _STEADY or clock.now() > end:
                 return {} if found and found.state == wanted else None
-            clock.pause(2.0)
+            self._cloud.client.pause(2.0)
 
 
 def _not_started(error: ApiError, node: NodeName) -> DriverError | CapacityError:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,11 +129,15 @@ def test_a_command_that_the_role_lacks_is_refused(client: Client) -> None:
 
 
 def test_a_server_that_is_not_there_was_asked_nothing() -> None:
-    pauses: list[float] = []
-    client = Client("http://127.0.0.1:9/client/api", "k", "s", clock=Clock(pause=pauses.append))
+    passed = [0.0]
+
+    def pause(seconds: float) -> None:
+        passed[0] += seconds
+
+    client = Client("http://127.0.0.1:9/client/api", "k", "s", clock=Clock(now=lambda: passed[0], pause=pause))
     with pytest.raises(UnsentError) as caught:
         client.write("createNetwork", name="n")
-    assert len(pauses) == 5
+    assert 10 < passed[0] < 60
     assert "127.0.0.1:9" in caught.value.message
 
 
@@ -238,3 +246,24 @@ def test_a_driver_works_over_http(tmp_path: Path) -> None:
     with cloud_site(tmp_path, over_http=True) as site:
         site.driver.preflight()
         assert site.driver.survey() == {}
+
+
+def test_an_interrupt_ends_pauses_and_waits_for_requests_alone(server: Server) -> None:
+    client = Client(server.url, USER.apikey, USER.secretkey, clock=Clock(wall=server.cloud.clock.now))
+    asleep = threading.Event()
+
+    def task() -> Task[None]:
+        yield from ()
+        asleep.set()
+        client.pause(600)
+
+    def interrupt() -> None:
+        asleep.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        Crew(client, 2).run({"sleeps": task})
+    assert time.monotonic() - started < 60
+    assert client.read("listCapabilities"), "what comes next, an undo, works as ever"
