@@ -26,6 +26,8 @@ START = 1800.0
 _SHARE = 0.2
 _SOONEST, _LATEST = 0.25, 5.0
 """A job is asked for again after this share of its age, within these bounds, seconds: it costs at most that much."""
+_SIGNALS = 0.5
+"""Seconds that one wait for threads lasts at most: a signal that came just before it would be noticed after it."""
 _LOOKS = (0.0, 2.0, 5.0)
 """Pauses before the looks for what a lost request may have done: the server may still be at it."""
 
@@ -132,7 +134,7 @@ class _Shift(Generic[T]):
             self._begin()
             while self._moving or self._jobs:
                 if self._moving:
-                    self._hear(timeout=self._pause() if self._jobs else None)
+                    self._hear(min(self._pause(), _SIGNALS) if self._jobs else _SIGNALS)
                 else:
                     self._client.clock.pause(self._pause())
                 self._poll()
@@ -152,7 +154,7 @@ class _Shift(Generic[T]):
     def _move(self, name: str, step: Callable[[], Job]) -> None:
         self._moving[self._pool.submit(step)] = name
 
-    def _hear(self, timeout: float | None) -> None:
+    def _hear(self, timeout: float) -> None:
         """Take what tasks have come to: a job to wait for, an end, a failure."""
         done, _ = wait(self._moving, timeout, FIRST_COMPLETED)
         for future in done:
