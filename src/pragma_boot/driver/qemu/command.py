@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pragma_boot.driver.qemu.records import Machine
-from pragma_boot.model import DiskFormat, KernelBoot
+from pragma_boot.model import PRIVATE, DiskFormat, KernelBoot
 
 _FIRST_NIC_SLOT = 0x02
 _DISK_SLOT, _RNG_SLOT, _BALLOON_SLOT = 0x10, 0x11, 0x12
@@ -20,6 +20,9 @@ LAN = "lan"
 PLUG = "plug"
 """What connects `LAN` to the hub that the private interface is on; both can be made anew while the node runs."""
 HUB = 0
+LAN_MTU = 9000
+"""Bytes of a packet on the private network: each frame costs the same there, as nobody cuts large ones for the guests.
+Guests that are not told otherwise take it from their interface."""
 
 
 def command(
@@ -63,8 +66,11 @@ def command(
         *(("-netdev", outside) if outside else ()),
     ]
     for number, (network, mac) in enumerate(machine.macs.items()):
-        slot = _slot(_FIRST_NIC_SLOT + number)
-        words += ["-device", f"virtio-net-pci,netdev={network},mac={mac},romfile=,{slot}"]
+        mtu = f"host_mtu={LAN_MTU}," if network == PRIVATE else ""
+        words += [
+            "-device",
+            f"virtio-net-pci,netdev={network},mac={mac},{mtu}romfile=,{_slot(_FIRST_NIC_SLOT + number)}",
+        ]
     return words + (_first_start(kernel) if kernel else [])
 
 

@@ -33,6 +33,7 @@ from pragma_boot.model import (
     InUse,
     KernelBoot,
     Leases,
+    Nic,
     NodeAllocation,
     NodeName,
     NodeState,
@@ -138,7 +139,7 @@ class QemuDriver:
     def allocate(self, plan: Plan, leases: Leases) -> Allocation:
         """As in the contract. Starts the cluster's switch, which holds its ports from now on."""
         hosts = placing.place(plan, self.capacity())
-        made = placing.allocation(plan, leases, self.public_side(), hosts)
+        made = _with_mtu(placing.allocation(plan, leases, self.public_side(), hosts))
         assert made.public_ip is not None
         folder = self._folder(plan.cluster)
         self._check_here(folder)
@@ -317,6 +318,16 @@ class QemuDriver:
                 f"cluster {folder.cluster} is on {note.host}, not on this machine",
                 resolution=f"log in to {note.host} and repeat this there",
             )
+
+
+def _with_mtu(made: Allocation) -> Allocation:
+    """The allocation with the private network's own MTU."""
+    from pragma_boot.driver.qemu.command import LAN_MTU  # noqa: PLC0415 - listing does without it
+
+    def large(nic: Nic) -> Nic:
+        return replace(nic, mtu=LAN_MTU) if nic.network == PRIVATE else nic
+
+    return replace(made, nodes=tuple(replace(node, nics=tuple(map(large, node.nics))) for node in made.nodes))
 
 
 def _is_here(note: ClusterNote | None) -> bool:
