@@ -11,12 +11,12 @@ packages='python3-venv libvirt-daemon-system python3-libvirt dnsmasq-base iptabl
 # And to test all of it.
 test_packages='python3-guestfs busybox-static libvirt-clients nftables util-linux nginx-light openssl xfsprogs fdisk zsh fish
     openvswitch-switch wireguard-tools partclone pigz bzip2 xz-utils zstd lz4 lzop lzip lrzip xorriso gdisk dosfstools btrfs-progs ntfs-3g lvm2
-    curl passt uidmap iperf3 systemd'
+    curl uidmap iperf3 systemd'
 
 # Of these, what clusters without root need; what they can do without comes second.
 user_packages='python3-venv qemu-system-x86 qemu-utils e2fsprogs openssh-client mmdebstrap debian-archive-keyring grub-common
     uidmap iproute2 util-linux'
-user_wishes='passt fuse3'
+user_wishes='fuse3'
 
 say() {
     printf '%s\n' "$*" >&2

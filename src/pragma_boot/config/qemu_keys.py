@@ -33,9 +33,10 @@ QEMU_ADDRESS_KEYS: tuple[Key, ...] = (
     Key(
         "outside",
         values.choice("auto", "passt", "slirp"),
-        "What carries the frontends' public side: passt, or QEMU's own slirp; auto takes passt where it works.",
+        "What carries the frontends' public side: QEMU's own slirp, or passt; auto takes passt only where there is no"
+        " slirp.",
         default="auto",
-        example="slirp",
+        example="passt",
     ),
     Key(
         "gw",

@@ -82,7 +82,7 @@ def start(
 ) -> None:
     """Start a node, unless it runs; its cluster's switch must run. Returns when its processors do.
 
-    side, wish: as in `outside.backend`. Raises DriverError with what QEMU said.
+    side, wish: as in `outside`. Raises DriverError with what QEMU said.
     """
     with processes.claimed(folder.of_node(machine.node, "lock")) as lock, contextlib.ExitStack() as stack:
         if lock is None:
@@ -95,7 +95,9 @@ def start(
         public: str | None = None
         more: tuple[int, ...] = ()
         if PUBLIC in machine.macs and note:
-            public, more = stack.enter_context(outside.backend(wish, side, note.public_ip, note.ports))
+            public, more = stack.enter_context(
+                outside.backend(outside.chosen(wish, qemu), side, note.public_ip, note.ports)
+            )
         words = command.command(
             machine, qemu, monitor=monitor.fileno(), lan=lan.fileno(), outside=public, kernel=kernel
         )

@@ -1,24 +1,24 @@
 """The public side of a frontend: the way out and the forwarded ports, as the user's own processes have them.
 
-passt where it is installed and works, else QEMU's own (slirp). Both translate addresses: every frontend has the same
-one inside, and connections to its outside address's ports are passed on to it. passt has no way from a guest to the
-services of this machine's loopback; slirp has, through the gateway's address.
+QEMU's own network (slirp), or passt where QEMU was built without it, or where the site says so. Both translate
+addresses: every frontend has the same one inside, and connections to its outside address's ports are passed on to it.
+
+passt has no way from a guest to the services of this machine's loopback; slirp has, through the gateway's address. But
+passt passes connections on to the address that it saw the guest send from last. A frontend forwards for its computes,
+and some of their packets leave it untranslated (before its rules are loaded, or those that belong to no connection):
+then its port 22 is a compute's.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
-from pragma_boot.errors import CommandError
 from pragma_boot.run import run, which
-
-_log = logging.getLogger(__name__)
 
 AUTO, PASST, SLIRP = "auto", "passt", "slirp"
 _START_LIMIT = 20.0
@@ -35,33 +35,31 @@ class Side:
 
 def available(qemu: Path) -> Sequence[str]:
     """Which of the two there are on this machine, the better first."""
-    found = [PASST] if which("passt") else []
     helped = run([qemu, "-netdev", "help"], check=False, timeout=30)
-    return [*found, SLIRP] if "user" in helped.text.split() else found
+    return [SLIRP] * ("user" in helped.text.split()) + [PASST] * (which("passt") is not None)
+
+
+def chosen(wish: str, qemu: Path) -> str:
+    """What *wish* (`auto`, `passt` or `slirp`) means on this machine."""
+    return next(iter(available(qemu)), SLIRP) if wish == AUTO else wish
 
 
 @contextlib.contextmanager
 def backend(
-    wish: str, side: Side, address: IPv4Address, ports: Mapping[int, int]
+    how: str, side: Side, address: IPv4Address, ports: Mapping[int, int]
 ) -> Iterator[tuple[str, tuple[int, ...]]]:
     """`-netdev`'s value for the public interface, and the descriptors that QEMU needs for it: open in the block.
 
-    wish: `auto`, `passt` or `slirp`. Raises CommandError when passt is wished for and cannot be started.
+    how: `passt` or `slirp`. Raises CommandError when passt cannot be started.
     """
-    if wish != SLIRP and (wish == PASST or which("passt")):
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            try:
-                run(_passt(side, address, ports, theirs.fileno()), keep=[theirs.fileno()], timeout=_START_LIMIT)
-            except CommandError as error:
-                if wish == PASST:
-                    raise
-                _log.info("passt does not work here, so QEMU's own network is used: %s", error.details)
-            else:
-                theirs.close()
-                yield f"socket,id=public,fd={ours.fileno()}", (ours.fileno(),)
-                return
-    yield _slirp(side, address, ports), ()
+    if how == SLIRP:
+        yield _slirp(side, address, ports), ()
+        return
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        run(_passt(side, address, ports, theirs.fileno()), keep=[theirs.fileno()], timeout=_START_LIMIT)
+        theirs.close()
+        yield f"socket,id=public,fd={ours.fileno()}", (ours.fileno(),)
 
 
 def _passt(side: Side, address: IPv4Address, ports: Mapping[int, int], descriptor: int) -> list[str]:
