@@ -111,13 +111,13 @@ def _written_files(lines: list[str]) -> list[dict[str, str]]:
             continue
         if not line.startswith((" ", "-")):
             break  # the next key
-        found = re.fullmatch(r"( *)(- +)?([a-z_]+): *(.*?) *", line)
+        found = re.fullmatch(r"( *)(- +)?([a-z_]+):(.*)", line)
         if not found:
             continue
         if found.group(2):
             entries.append({})
         indent = len(found.group(1)) + len(found.group(2) or "")
-        value = found.group(4)
+        value = found.group(4).strip(" ")
         if re.fullmatch(r"[|>][-+0-9]*", value):
             block, number = _block(lines, number, indent)
             value = block if value.startswith("|") else " ".join(block.split("\n"))

@@ -83,6 +83,10 @@ REFUSED = {
     "too much": (b"<" + b" " * LIMIT, "larger than"),
     "base64 cut off": (B64[:-3], "broken base64"),
     "blanks that might be base64": (b"A" + b" " * (LIMIT - 2) + b"!", "no vc-out"),
+    "a line of cloud-config that never ends": (
+        b"#cloud-config\nwrite_files:\n- path: x" + b" " * (LIMIT - 100) + b"y\n",
+        "no /root/vc-out.xml",
+    ),
     "a message of messages": (DEEP, "too many levels"),
 }
 

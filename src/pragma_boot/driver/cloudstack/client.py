@@ -39,6 +39,8 @@ _SLICE = 0.5
 """Seconds after which a pause notices that it is to end."""
 _LONGEST_WAIT = 120.0
 """Seconds that a server may ask us to wait before it takes the next request."""
+_LARGEST = 64 << 20
+"""Bytes of an answer; thousands of machines take a few million."""
 _SECRET = {"userdata", "password", "publickey", "url"}
 _WAIT = re.compile(r"retry after \[?(\d+)\]? ?ms")
 _PAGE_SIZE = re.compile(r"max allowed page size value: (\d+)")
@@ -204,8 +206,14 @@ class Client:
                 timeout=Timeout(connect=_CONNECT, read=self._timeout),
                 retries=False,
                 redirect=False,
+                preload_content=False,
             )
-            return answer.status, answer.data
+            data = answer.read(_LARGEST + 1, decode_content=True)
+            if len(data) > _LARGEST:
+                answer.close()
+                raise LostAnswerError(f"the answer to {command} does not end", resolution=_REACH)
+            answer.release_conn()
+            return answer.status, data
         except (HTTPError, OSError) as error:
             cause = connect.root_cause(error)
             place = connect.shown(self.url)
@@ -227,9 +235,10 @@ _REACH = "see that this machine reaches the server, and baseurl in cloudstack.co
 
 def _refused(command: str, status: int, inner: Mapping[str, Any]) -> DriverError:
     code = inner.get("errorcode", status)
+    code = code if isinstance(code, int) else status
     text = str(inner.get("errortext", ""))
     if code not in (429, 503):
-        return refusal(command, int(code), text)
+        return refusal(command, code, text)
     waiting = UnsentError(f"CloudStack takes no {command} just now", details=text, resolution="repeat later")
     asked = _WAIT.search(text)
     waiting.wait = int(asked[1]) / 1000 if asked else None

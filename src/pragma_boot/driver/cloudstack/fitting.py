@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from pragma_boot import connect
 from pragma_boot.driver.cloudstack import names, network, sizes
 from pragma_boot.driver.cloudstack.cloud import Cloud
 from pragma_boot.errors import CapacityError, Fault, PragmaError, PreflightError
@@ -24,6 +25,9 @@ def check(cloud: Cloud) -> None:
     faults = list(_site(cloud))
     if faults:
         raise PreflightError("this site cannot run clusters yet", faults, resolution="mend these, then repeat")
+    if connect.is_open_wire(cloud.client.url):
+        place = connect.shown(cloud.client.url)
+        _log.warning("%s is not encrypted: whoever is on the way reads the keys of nodes; use https", place)
     if not cloud.may_expunge:
         _log.info("this account may not expunge machines: what clean removes goes for good after the cloud's delay")
 

@@ -75,8 +75,8 @@ class Journal:
         """Forget a cluster of which nothing is left."""
         (self.folder / f"{cluster}.json").unlink(missing_ok=True)
 
-    def addresses(self) -> frozenset[str]:
-        """The ids of public addresses that any cluster of the site has noted."""
-        paths = self.folder.glob("*.json")
+    def addresses(self, but: ClusterName | None = None) -> frozenset[str]:
+        """The ids of public addresses that any cluster of the site has noted, leaving out *but*."""
+        paths = (path for path in self.folder.glob("*.json") if path.stem != but)
         notes = (self.read(ClusterName(path.stem)) for path in paths)
         return frozenset(note.address for note in notes if note and note.address)

@@ -126,10 +126,17 @@ def strays(cloud: Cloud, net: str, before: tuple[str, ...]) -> list[Address]:
     ]
 
 
+def is_still_of(cloud: Cloud, cluster: ClusterName, noted: Address) -> bool:
+    """Whether an address that the cluster's note names is the cluster's yet: its id stays when others get it."""
+    if names.OWNER in noted.tags:
+        return names.is_ours(noted.tags, cluster, cloud.owner)
+    return noted.id not in cloud.journal.addresses(but=cluster)
+
+
 def _known(cloud: Cloud, cluster: ClusterName) -> list[Address]:
     note = cloud.journal.read(cluster)
     noted = cloud.address(note.address) if note and note.address else None
-    return [noted] if noted else cloud.addresses(cluster)
+    return [noted] if noted and is_still_of(cloud, cluster, noted) else cloud.addresses(cluster)
 
 
 def _take(cloud: Cloud, cluster: ClusterName, net: Net) -> Task[Address]:

@@ -95,8 +95,9 @@ class Power:
     def _stop_one(self, node: NodeName, machine: Machine, grace: float) -> Task[None]:
         stopped = partial(self._in, machine.id, "Stopped")
         try:
+            asked = partial(self._has_stopped, machine.id)
             yield from carried_out(
-                self._cloud.client, "stopVirtualMachine", stopped, limit=max(grace, 1.0), id=machine.id
+                self._cloud.client, "stopVirtualMachine", asked, limit=max(grace, 1.0), id=machine.id
             )
         except (UnknownOutcomeError, ApiError) as error:
             _log.info("%s does not stop when asked to (%s): it is switched off", node, error.message)
@@ -106,6 +107,11 @@ class Power:
                 if stopped() is None:
                     raise
         self._progress(Progress("boot", node, "stopped"))
+
+    def _has_stopped(self, ident: str) -> dict[str, Any] | None:
+        """Whether it has, just now: a machine that is still asked to is not waited for."""
+        found = self._cloud.machine(ident)
+        return {} if found and found.state == "Stopped" else None
 
     def _in(self, ident: str, wanted: str) -> dict[str, Any] | None:
         """The machine when it is in the *wanted* state, once it is not on its way any more; else None."""

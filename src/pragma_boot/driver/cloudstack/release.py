@@ -98,10 +98,9 @@ class Release:
         cloud, note = self._cloud, self._note
         found = {each.id: each for each in cloud.addresses(self._cluster)}
         noted = cloud.address(note.address) if note.address else None
-        if noted and noted.network == (note.public or noted.network) and not noted.source_nat:
-            theirs = noted.tags.get(names.CLUSTER)
-            if theirs in (None, self._cluster):
-                found[noted.id] = noted
+        there = noted and noted.network == (note.public or noted.network) and not noted.source_nat
+        if there and noted and outside.is_still_of(cloud, self._cluster, noted):
+            found[noted.id] = noted
         if note.before is not None and not note.address and public:
             strays = outside.strays(cloud, public.id, note.before)
             if len(strays) == 1:

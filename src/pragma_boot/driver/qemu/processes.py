@@ -87,9 +87,19 @@ def holders(lock: Path) -> list[int]:
     for process in _PROC.glob("[0-9]*"):
         if process.name != str(os.getpid()):
             with contextlib.suppress(OSError):  # it has ended, or it is another user's
-                if any(_is(descriptor, wanted) for descriptor in (process / "fd").iterdir()):
+                if any(
+                    _is(each, wanted) and _holds(process / "fdinfo" / each.name) for each in (process / "fd").iterdir()
+                ):
                     found.append(int(process.name))
     return sorted(found)
+
+
+def _holds(info: Path) -> bool:
+    """Whether an open file has its lock for itself: who only looks (`files.is_locked`) shares it, or has none."""
+    with contextlib.suppress(OSError):
+        words = (line.split() for line in info.read_text().splitlines() if line.startswith("lock:"))
+        return any("FLOCK" in each and "WRITE" in each for each in words)
+    return False
 
 
 def _is(descriptor: Path, wanted: os.stat_result) -> bool:

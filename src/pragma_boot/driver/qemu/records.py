@@ -137,7 +137,7 @@ class Folder:
     def define(self, machine: Machine) -> None:
         """Keep a node's definition. Raises PragmaError."""
         path = self.of_node(machine.node, "json")
-        files.write_atomic(path, json.dumps(asdict(machine), indent=1) + "\n", 0o600, durable=False)
+        files.write_atomic(path, json.dumps(asdict(machine), indent=1) + "\n", 0o600)
 
     def machines(self) -> Iterator[Machine]:
         """The nodes that were defined, frontend first; what cannot be read is left out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,24 @@ def test_another_site_of_the_same_account_is_another_owner(tmp_path: Path) -> No
         assert LAB in other.driver.in_use().clusters
         before = site.cloud.snapshot()
         other.driver.release(LAB)
+        assert_clean(site.cloud, "user", before)
+
+
+@pytest.mark.parametrize("same_site", [True, False])
+def test_an_address_that_others_have_by_now_is_theirs(tmp_path: Path, same_site: bool) -> None:
+    """The note of a clean that was killed at its very end names an address that was given on meanwhile."""
+    with cloud_site(tmp_path) as site:
+        boot(site, wish("keep"))
+        boot(site)
+        path = tmp_path / "state/cloudstack/lab.json"
+        note = json.loads(path.read_text())
+        site.driver.release(LAB)
+        other = site if same_site else CloudSite(tmp_path / "other", site.cloud, site.settings, False)
+        theirs = boot(other, wish("two" if same_site else "lab"))
+        (address,) = (each for each in site.cloud.state.addresses.values() if each.ip == str(theirs.public_ip))
+        path.write_text(json.dumps(note | {"address": address.id, "public": address.networkid}))
+        before = site.cloud.snapshot()
+        site.driver.release(LAB)
         assert_clean(site.cloud, "user", before)
 
 

@@ -129,6 +129,18 @@ def test_a_machine_that_does_not_stop_when_asked_to_is_switched_off(tmp_path: Pa
         ) == 1
 
 
+def test_a_machine_that_does_not_hear_is_switched_off_after_its_time(tmp_path: Path) -> None:
+    """The cloud carries out one job of a machine after the other: what it does with ours is its own matter."""
+    with cloud_site(tmp_path) as site:
+        boot(site)
+        site.cloud.faults.add("hang", "stopVirtualMachine", phase="execute", machine="lab-compute-0")
+        began = site.cloud.clock.now()
+        with pytest.raises(DriverError, match="stopVirtualMachine goes on"):
+            site.driver.shutdown(LAB, grace=30)
+        forced = [entry for entry in site.cloud.log if entry.params.get("forced") == "true"]
+        assert forced[0].time - began < 60
+
+
 def test_a_machine_that_was_started_by_somebody_else_runs(tmp_path: Path) -> None:
     with cloud_site(tmp_path) as site:
         boot(site)

@@ -89,3 +89,13 @@ def test_others_with_the_same_name_are_not_taken_for_it(lock: Path) -> None:
         processes.end(lock, "sleep")
         assert other.poll() is None
         other.kill()
+
+
+def test_who_only_has_the_file_open_is_left_alone(lock: Path) -> None:
+    start(lock, "sleep", "300")
+    with lock.open() as reading, subprocess.Popen(["sleep", "300"], stdin=reading) as bystander:
+        with lock.open() as looking, pytest.raises(BlockingIOError):
+            fcntl.flock(looking, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        processes.end(lock, "sleep")
+        assert bystander.poll() is None
+        bystander.kill()
