@@ -147,8 +147,8 @@ class WebServer:
         part = body if fault.cut is None else body[: fault.cut]
         try:
             for at in range(0, len(part), 65536):
+                asked.sent += len(part[at : at + 65536])  # before: who has it may ask how much it was
                 to.wfile.write(part[at : at + 65536])
-                asked.sent += len(part[at : at + 65536])
         except OSError:
             to.close_connection = True
         if fault.cut is not None:
